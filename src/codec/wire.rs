@@ -1,0 +1,90 @@
+//! Rows as they leave the backend: bytes of each value, copied while the scan holds them, decoded later on a thread.
+//!
+//! A row is its columns in order, each a `u32` little-endian length (`NULL_LENGTH` for SQL NULL) and that many bytes.
+//! What the bytes are is told by the column's `ValueKind`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The length that stands for SQL NULL.
+pub const NULL_LENGTH: u32 = u32::MAX;
+
+/// What the bytes of a non-null value are, and so how they become text. Numbers are in the machine's byte order,
+/// as PostgreSQL keeps them; varlena values come detoasted and without their length header.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValueKind {
+    /// The value's finished text in the file's encoding; a JSON string. `text`, `varchar`, `bpchar`, and every
+    /// type whose JSON form is a string of its output text.
+    Text,
+    /// The finished text of a number (`float4`, `float8`); in JSON bare if it is a JSON number, else a string.
+    NumberText,
+    /// The text of a `json` value; in JSON as it is.
+    Json,
+    /// Text and JSON both made by the server: a `u32` length of the text, the text, then the JSON text.
+    TextAndJson,
+    /// 1 byte.
+    Bool,
+    /// 2 bytes, signed.
+    Int2,
+    /// 4 bytes, signed.
+    Int4,
+    /// 8 bytes, signed.
+    Int8,
+    /// 4 bytes, unsigned. Its JSON form is a string: `row_to_json` counts `oid` as no number.
+    Oid,
+    /// `numeric` as stored (short or long header, then base-10000 digits).
+    Numeric,
+    /// `date`: i32 days since 2000-01-01.
+    Date,
+    /// `timestamp`: i64 microseconds since 2000-01-01.
+    Timestamp,
+    /// `timestamptz`: i64 microseconds since 2000-01-01 UTC, shown in UTC.
+    TimestampTz,
+    /// 16 bytes.
+    Uuid,
+    /// Raw bytes, shown as `\x` hex.
+    Bytea,
+    /// `jsonb` as stored (a JsonbContainer).
+    Jsonb,
+    /// `u32` oid of the label.
+    Enum(Arc<HashMap<u32, Box<str>>>),
+    /// `ArrayType` as stored, after its length header (ndim, dataoffset, elemtype, dims, lower bounds, null bitmap, data).
+    Array(Arc<Element>),
+}
+
+/// The elements of an array: none of them is toasted by itself outside the array, but a varlena element may carry a
+/// 1-byte or a 4-byte header, and, rarely, be compressed inline (then the backend sends the array as `TextAndJson`
+/// or `Text` and this kind is not used).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Element {
+    /// `Text`, `Bool`, `Int2`, `Int4`, `Int8`, `Numeric`, `Date`, `Timestamp`, `TimestampTz`, `Uuid`, `Jsonb` or `Enum`.
+    pub kind: ValueKind,
+    /// `pg_type.typlen`: bytes, or -1 for a varlena.
+    pub length: i16,
+    /// `pg_type.typalign` in bytes: 1, 2, 4 or 8.
+    pub align: u8,
+    /// `pg_type.typdelim`.
+    pub delimiter: u8,
+}
+
+/// One column of a scan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Name as in the catalogue, not quoted.
+    pub name: String,
+    pub kind: ValueKind,
+    /// A generated column stands in JSON (as in `row_to_json`) and not in CSV and SQL (as in `COPY`).
+    pub generated: bool,
+}
+
+/// A run of rows copied off the backend.
+#[derive(Debug, Default)]
+pub struct RowBatch {
+    /// Place of the batch in the scan, from 0.
+    pub sequence: u64,
+    /// Number of the batch's first row in the scan, from 0.
+    pub first_row: u64,
+    pub rows: u32,
+    /// The rows, one after another.
+    pub bytes: Vec<u8>,
+}
