@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+const EACCES: i32 = Errno::EACCES as i32;
+const EPERM: i32 = Errno::EPERM as i32;
+
 /// A failed act of the store. Messages are lower case; [`StoreError::hint`] says what mends it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -101,7 +104,9 @@ impl StoreError {
             Self::DirectorySwapped { .. } => "Someone moved or replaced it during the run; run again.".into(),
             Self::Busy { .. } => "Wait for it to end, or end it, and run again.".into(),
             Self::Exists { .. } => "Remove or rename the file, or choose another name.".into(),
-            Self::CannotOpen { .. } => "Check the permissions of the file and its directory.".into(),
+            Self::CannotOpen { .. } | Self::Io { .. } if matches!(self.errno(), Some(EACCES | EPERM)) => {
+                "Check the permissions of the file and its directory.".into()
+            }
             Self::NoSpace { .. } => "Free space on that file system, or choose another directory.".into(),
             Self::Quota { .. } => "Free space, or raise the quota of the server's user.".into(),
             Self::FileTooLarge { .. } => "Raise the server's file size limit (ulimit -f).".into(),

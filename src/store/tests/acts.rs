@@ -11,6 +11,8 @@ const PLACE: &str = "STORE_TEST_PLACE";
 /// `publish` writes this many blocks of this many bytes.
 pub const BLOCKS: usize = 5;
 pub const BLOCK: usize = 100;
+/// More calls of any kind than the main thread makes before an act.
+pub const MAIN_CALLS: usize = 60;
 
 /// A command that runs one act in `place`, behind `wrapper` (a program and its arguments, or nothing).
 pub fn command(wrapper: &[&str], act: &str, place: &Path) -> Command {
@@ -18,7 +20,7 @@ pub fn command(wrapper: &[&str], act: &str, place: &Path) -> Command {
     let mut words: Vec<&str> = wrapper.to_vec();
     words.extend([binary.to_str().unwrap(), "store::tests::acts::act", "--exact", "--ignored", "--nocapture"]);
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["--test-threads", "2"]).env(ACT, act).env(PLACE, place);
+    command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").env(ACT, act).env(PLACE, place);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -48,6 +50,10 @@ fn perform(act: &str, place: &Path) -> Result<String, StoreError> {
         "create" => Directory::open_or_create(&place.join("a/b"), rule())?.subdirectory("c").map(|_| "created".into()),
         "open" => Directory::open(place, rule())?.open_file("secret").map(|_| "opened".into()),
         "publish" => publish(&Directory::open(place, rule())?, BLOCKS, BLOCK),
+        "crash" => {
+            outnumber_the_main_thread();
+            publish(&Directory::open(place, rule())?, BLOCKS, BLOCK)
+        }
         "publish-33-mib" => publish(&Directory::open(place, rule())?, 33, 1024 * 1024),
         "scratch" => {
             let mut file = Directory::open(place, rule())?.scratch_file()?;
@@ -70,13 +76,27 @@ fn perform(act: &str, place: &Path) -> Result<String, StoreError> {
         }
         "hold" => {
             let lock = Directory::open(place, rule())?.lock_exclusive()?;
-            let child = Command::new("sleep").arg("30").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut sleep = Command::new("sleep");
+            let mut child = sleep.arg("30").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             println!("OUTCOME {}", child.id());
-            std::thread::sleep(std::time::Duration::from_secs(30));
+            child.wait().unwrap();
             drop(lock);
             Ok("ended".into())
         }
         other => panic!("unknown act {other}"),
+    }
+}
+
+/// strace counts each thread's calls, and kills the first thread to come to the number. After this the main thread's few
+/// calls at the start cannot be that.
+fn outnumber_the_main_thread() {
+    use nix::fcntl::{AT_FDCWD, AtFlags, readlink};
+    for _ in 0..MAIN_CALLS {
+        let mut file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+        file.write_all(b"x").unwrap();
+        std::io::Read::read(&mut file, &mut [0]).unwrap();
+        nix::sys::stat::fstatat(AT_FDCWD, "/dev/null", AtFlags::empty()).unwrap();
+        assert!(readlink("/dev/null").is_err());
     }
 }
 
