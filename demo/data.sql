@@ -24,6 +24,9 @@ SET LOCAL search_path = public, pg_temp;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL client_min_messages = warning;
+SET LOCAL jit = off;
+SET LOCAL enable_memoize = off;
+SET LOCAL maintenance_work_mem = '256MB';
 
 DO $$
 BEGIN
@@ -37,6 +40,9 @@ $$;
 \ir data/phrases.sql
 \ir data/approvals.sql
 \ir data/others.sql
+
+ANALYZE agent_approvals, "AgentApproval", "AgentFeedback", "AgentQuery", agent_sdk_learning_data,
+    agent_sdk_notifications, agent_training_archive, data_quality_log;
 
 -- What was loaded, so that v_data_quality_current has something to compare with.
 INSERT INTO data_quality_log (check_name, table_name, status, row_count, score, details, checked_at)
@@ -52,8 +58,7 @@ COMMIT;
 
 BEGIN;
 SET LOCAL ROLE demo_owner;
-ANALYZE agent_approvals, "AgentApproval", "AgentFeedback", "AgentQuery", agent_sdk_learning_data,
-    agent_sdk_notifications, agent_training_archive, data_quality_log;
+ANALYZE data_quality_log;
 REFRESH MATERIALIZED VIEW mv_agent_queue_realtime;
 REFRESH MATERIALIZED VIEW mv_agent_accuracy_rolling;
 REFRESH MATERIALIZED VIEW mv_query_performance_live;

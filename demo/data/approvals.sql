@@ -1,4 +1,7 @@
 -- agent_approvals: about 430 bytes of heap a row. Row i has the id md5('approval' || i), which the other tables use.
+-- The two indexes that are dear row by row are built afterwards.
+DROP INDEX agent_approvals_tags_idx, agent_approvals_email_idx;
+
 INSERT INTO agent_approvals (id, conversation_id, chatwoot_conversation_id, customer_email, customer_message, draft_reply,
     reviewer_note, metadata, tags, status, escalated, priority, tokens, latency_ms, confidence, created_at, updated_at)
 SELECT
@@ -41,3 +44,7 @@ CROSS JOIN LATERAL (
         ::agent_approval_status[])[1 + ((b >> 50) & 7)] AS status
     OFFSET 0
 ) AS s;
+
+CREATE INDEX agent_approvals_email_idx ON agent_approvals (lower(customer_email)) WHERE customer_email IS NOT NULL;
+CREATE INDEX agent_approvals_tags_idx ON agent_approvals USING gin (tags);
+ANALYZE agent_approvals;
