@@ -21,11 +21,9 @@ $$;
 CREATE FUNCTION pg_temp.notices(act text, of_check text, of_table text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     verdict text;
-    changed bigint;
 BEGIN
     BEGIN
         EXECUTE act;
-        GET DIAGNOSTICS changed = ROW_COUNT;
         SELECT status INTO verdict FROM run_all_quality_checks() WHERE check_name = of_check AND table_name = of_table;
         RAISE EXCEPTION USING ERRCODE = 'DM001', MESSAGE = 'undo';
     EXCEPTION WHEN SQLSTATE 'DM001' THEN
@@ -110,7 +108,7 @@ FROM (VALUES
     ('reference_exists', 'AgentFeedback',
      $$ALTER TABLE "AgentFeedback" DROP CONSTRAINT "AgentFeedback_followUpOf_fkey";
        UPDATE "AgentFeedback" SET "followUpOf" = -1 WHERE id = 1$$),
-    ('sequence_not_behind', 'AgentFeedback', $$SELECT setval('"AgentFeedback_id_seq"', 1)$$),
+    ('sequence_not_behind', 'AgentFeedback', $$ALTER TABLE "AgentFeedback" ALTER COLUMN id RESTART WITH 1$$),
     ('reference_exists', 'agent_sdk_learning_data',
      $$ALTER TABLE agent_sdk_learning_data DROP CONSTRAINT agent_sdk_learning_data_feedback_id_fkey;
        UPDATE agent_sdk_learning_data SET feedback_id = -1 WHERE id = 1$$),
