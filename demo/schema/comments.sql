@@ -1,0 +1,11 @@
+COMMENT ON TABLE agent_approvals IS 'A reply that the agent drafted, waiting for or past a person''s decision';
+COMMENT ON COLUMN agent_approvals.confidence IS 'The agent''s own estimate, percent';
+COMMENT ON COLUMN agent_approvals.reply_chars IS 'Length of draft_reply in characters';
+COMMENT ON TABLE "AgentApproval" IS 'One decision of one reviewer on an approval';
+COMMENT ON TABLE "AgentQuery" IS 'A question that an agent asked of the shop''s data';
+COMMENT ON COLUMN "AgentQuery"."tokenCounts" IS 'Tokens per step: prompt, tools, answer';
+COMMENT ON TABLE "AgentFeedback" IS 'What a reviewer or customer thought of an answer';
+COMMENT ON TABLE agent_sdk_learning_data IS 'Training pairs made from feedback';
+COMMENT ON TABLE agent_sdk_notifications IS 'Messages to reviewers about approvals';
+COMMENT ON TABLE agent_training_archive IS 'Copies of rows kept for training and for recovery of single records';
+COMMENT ON TABLE data_quality_log IS 'Results of quality checks over time';
