@@ -1,5 +1,7 @@
 //! What will be done, as plain data.
 
+pub mod names;
+
 use serde::{Deserialize, Serialize};
 
 /// The form of a table's data in a file.
@@ -20,4 +22,28 @@ pub enum Compression {
     Gzip(u8),
     /// zstd levels 1 to 19.
     Zstd(u8),
+}
+
+impl Format {
+    /// Reads `csv`, `json` or `sql`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "csv" => Some(Format::Csv),
+            "json" => Some(Format::Json),
+            "sql" => Some(Format::Sql),
+            _ => None,
+        }
+    }
+}
+
+impl Compression {
+    /// Reads `gzip` or `zstd` with a level in its range.
+    pub fn parse(method: &str, level: i16) -> Option<Self> {
+        let level = u8::try_from(level).ok()?;
+        match (method, level) {
+            ("gzip", 1..=12) => Some(Compression::Gzip(level)),
+            ("zstd", 1..=19) => Some(Compression::Zstd(level)),
+            _ => None,
+        }
+    }
 }

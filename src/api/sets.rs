@@ -1,0 +1,85 @@
+//! `create_set`, `drop_set`, `add_table`, `remove_table`.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::journal_sets::{self, NewMember, NewSet};
+use crate::server::privilege;
+use crate::{ident, table};
+
+/// Makes an empty backup set.
+///
+/// `SELECT agent_backup.create_set('billing', formats => '{csv}', keep_daily => 14);`
+///
+/// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22023 or 23514 for an option out of
+/// its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
+#[pg_extern(schema = "agent_backup", name = "create_set")]
+#[allow(clippy::too_many_arguments, reason = "every option is a named argument of the SQL function")]
+fn create_set(
+    set_name: &str,
+    description: default!(Option<&str>, "NULL"),
+    formats: default!(Vec<String>, "'{csv,json}'"),
+    compression: default!(&str, "'gzip'"),
+    compression_level: default!(i16, "1"),
+    keep_daily: default!(i32, "7"),
+    keep_weekly: default!(i32, "4"),
+    keep_monthly: default!(i32, "12"),
+    rto: default!(Interval, "'2 hours'"),
+    rpo: default!(Interval, "'1 hour'"),
+) -> Result<(), ErrorReport> {
+    privilege::require_operator()?;
+    let set = NewSet { name: set_name, description, formats, compression, level: compression_level };
+    Ok(journal_sets::create(&set, [keep_daily, keep_weekly, keep_monthly], [rto, rpo])?)
+}
+
+/// Forgets a backup set and its members. Backups on disk and in the catalogue stay; a set that has backups asks for
+/// `confirm => true`.
+///
+/// `SELECT agent_backup.drop_set('billing');`
+///
+/// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
+#[pg_extern(schema = "agent_backup", name = "drop_set")]
+fn drop_set(set_name: &str, confirm: default!(bool, "false")) -> Result<(), ErrorReport> {
+    privilege::require_operator()?;
+    Ok(journal_sets::drop_set(set_name, confirm)?)
+}
+
+/// Adds a table to a backup set; returns its qualified name.
+///
+/// `SELECT agent_backup.add_table('billing', 'invoices', row_filter => 'NOT draft', masked_columns => '{"iban": "left(iban, 4)"}');`
+///
+/// `table_name` may be `invoices`, `Invoices`, `billing."Invoices"` or a regclass; `formats` null takes those of the
+/// set; `row_filter` is an SQL expression, rows for which it is not true are left out; `masked_columns` maps a column
+/// to the expression saved in its place.
+///
+/// Errors: 42501 without the right to write backups, 42704 for an unknown set, 42P01 for an unknown table (the hint
+/// names near ones), 42703 for an unknown column, 42710 for a member twice, 42601 for what is not one expression.
+#[pg_extern(schema = "agent_backup", name = "add_table")]
+fn add_table(
+    set_name: &str,
+    table_name: &str,
+    formats: default!(Option<Vec<String>>, "NULL"),
+    row_filter: default!(Option<&str>, "NULL"),
+    excluded_columns: default!(Vec<String>, "'{}'"),
+    masked_columns: default!(pgrx::JsonB, "'{}'"),
+) -> Result<String, ErrorReport> {
+    privilege::require_operator()?;
+    let oid = ident::resolve(table_name)?;
+    let member = NewMember::new(formats, row_filter, excluded_columns, masked_columns.0)?;
+    let name = table::check_member(oid, &member.selection)?;
+    journal_sets::add(set_name, &name, &member)?;
+    Ok(name.qualified())
+}
+
+/// Takes a table out of a backup set; returns its qualified name. Backups of it stay.
+///
+/// `SELECT agent_backup.remove_table('billing', 'invoices');`
+///
+/// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
+#[pg_extern(schema = "agent_backup", name = "remove_table")]
+fn remove_table(set_name: &str, table_name: &str) -> Result<String, ErrorReport> {
+    privilege::require_operator()?;
+    let resolved = ident::find(table_name)?.map(ident::name_of).transpose()?;
+    Ok(journal_sets::remove(set_name, table_name, resolved.as_ref())?.qualified())
+}

@@ -1,0 +1,171 @@
+//! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
+//! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
+
+use std::error::Error as StdError;
+
+use agent_backup_core::codec::EncodeError;
+use agent_backup_core::store::StoreError;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use thiserror::Error;
+
+/// A result inside the extension. The SQL edge turns the error into an `ErrorReport` by `?`.
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("permission denied to write server files at \"{path}\"")]
+    MayNotWriteFiles { path: String, grantable: String },
+    #[error("permission denied for table \"{table}\"")]
+    MayNotRead { table: String },
+    #[error("permission denied to change backup sets")]
+    MayNotConfigure { grantable: String },
+    #[error("row-level security would hide rows of table \"{table}\"")]
+    RowSecurity { table: String },
+    #[error("cannot write backups {reason}")]
+    ReadOnly { reason: &'static str },
+    #[error("table \"{name}\" does not exist")]
+    UnknownTable { name: String, near: Vec<String> },
+    #[error("\"{name}\" is {kind}, which cannot be backed up")]
+    NotBackedUp { name: String, kind: &'static str, hint: &'static str },
+    #[error("table \"{table}\" was dropped or replaced while it was being read")]
+    Replaced { table: String },
+    #[error("table \"{table}\" was truncated or rewritten after this transaction's snapshot was taken")]
+    Rewritten { table: String },
+    #[error("could not lock table \"{table}\" in time")]
+    LockTimeout { table: String },
+    #[error("backup set \"{set}\" does not exist")]
+    UnknownSet { set: String, near: Vec<String> },
+    #[error("backup set \"{set}\" already exists")]
+    SetExists { set: String },
+    #[error("backup set \"{set}\" has backups")]
+    SetInUse { set: String, backups: i64 },
+    #[error("table \"{table}\" is already a member of backup set \"{set}\"")]
+    MemberExists { set: String, table: String },
+    #[error("table \"{table}\" is not a member of backup set \"{set}\"")]
+    NotMember { set: String, table: String, near: Vec<String> },
+    #[error("column \"{column}\" of table \"{table}\" does not exist")]
+    UnknownColumn { table: String, column: String, near: Vec<String> },
+    #[error("invalid {option}: {reason}")]
+    InvalidOption { option: &'static str, reason: String },
+    #[error("{option} is not one expression")]
+    NotAnExpression { option: String, text: String },
+    #[error("backup set \"{set}\" is busy")]
+    Busy { set: String, holder: Option<i32> },
+    #[error("row {row} of table \"{table}\" is too long for one line of a file")]
+    RowTooLong { table: String, row: u64 },
+    #[error("could not encode table \"{table}\": {source}")]
+    Encode { table: String, source: EncodeError },
+    #[error("a worker failed on table \"{table}\": {message}")]
+    Worker { table: String, message: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("could not write the backup: {0}")]
+    Write(#[source] std::io::Error),
+    #[error("manifest \"{file}\" is not usable: {reason}")]
+    Manifest { file: String, reason: String },
+    #[error("{object} is not as expected: {reason}")]
+    Internal { object: &'static str, reason: String },
+    #[error("step \"{step}\" was made to fail")]
+    Failpoint { step: String },
+}
+
+impl Error {
+    /// The SQLSTATE, as a client sees it.
+    pub fn code(&self) -> Code {
+        use Error::*;
+        match self {
+            MayNotWriteFiles { .. } | MayNotRead { .. } | MayNotConfigure { .. } | RowSecurity { .. } => {
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
+            NotBackedUp { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
+            Rewritten { .. } => Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            LockTimeout { .. } | Busy { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
+            UnknownSet { .. } | NotMember { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
+            SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
+            InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
+            RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Store(error) => store_code(error.errno()),
+            Write(error) => store_code(error.raw_os_error()),
+            Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => Code::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    /// A sentence or a command that mends it.
+    pub fn hint(&self) -> Option<String> {
+        use Error::*;
+        match self {
+            MayNotWriteFiles { grantable, .. } | MayNotConfigure { grantable } => {
+                Some(format!("Ask a superuser to run: GRANT {grantable} TO {};", crate::ident::current_user()))
+            }
+            MayNotRead { table } => {
+                Some(format!("Ask the owner to run: GRANT SELECT ON {table} TO {};", crate::ident::current_user()))
+            }
+            RowSecurity { .. } => Some(
+                "A backup must see every row: run it as the table's owner, a superuser or a role with BYPASSRLS.".into(),
+            ),
+            UnknownTable { near, .. } | NotMember { near, .. } | UnknownColumn { near, .. } | UnknownSet { near, .. } => {
+                did_you_mean(near)
+            }
+            NotBackedUp { hint, .. } => Some((*hint).to_owned()),
+            Rewritten { .. } => Some("Run the backup again in a new transaction.".into()),
+            LockTimeout { .. } => Some("See pg_locks for the session that holds it, or raise agent_backup.lock_timeout.".into()),
+            Busy { holder: Some(pid), .. } => Some(format!("Session {pid} is working on it; see pg_stat_activity.")),
+            Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
+            SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
+            RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
+            Store(error) => error.hint(),
+            Write(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Some("Free space on the file system of agent_backup.directory and run it again.".into())
+            }
+            NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
+            _ => None,
+        }
+    }
+
+    /// What else is known.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Error::NotAnExpression { text, .. } => Some(format!("The text was: {text}")),
+            Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
+            Error::Store(error) => error.source().map(ToString::to_string),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for ErrorReport {
+    #[track_caller]
+    fn from(error: Error) -> Self {
+        let mut report = ErrorReport::new(error.code(), error.to_string(), "agent_backup");
+        if let Some(detail) = error.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+fn store_code(errno: Option<i32>) -> Code {
+    match errno {
+        Some(28 | 122) => Code::ERRCODE_DISK_FULL,
+        Some(1 | 13) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        Some(2) => Code::ERRCODE_UNDEFINED_FILE,
+        Some(23 | 24) => Code::ERRCODE_INSUFFICIENT_RESOURCES,
+        Some(27) => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        Some(_) => Code::ERRCODE_IO_ERROR,
+        None => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+    }
+}
+
+fn did_you_mean(near: &[String]) -> Option<String> {
+    if near.is_empty() { None } else { Some(format!("Did you mean {}?", near.join(", "))) }
+}

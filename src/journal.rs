@@ -1,0 +1,290 @@
+//! The only writer, and reader, of the extension's own tables. It acts as the extension's owner with a pinned search
+//! path, so that an operator needs no right on the tables; who may call what is checked before.
+
+use agent_backup_core::container::manifest::{Entry, Manifest, Member as ManifestMember, MemberStatus};
+use agent_backup_core::plan::names;
+use agent_backup_core::store::{Directory, Published};
+use chrono::{DateTime, Utc};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::ident::{self, TableName};
+use crate::server::pin::Pinned;
+use crate::server::sql;
+use crate::server::user::{ActingAs, Restriction};
+
+/// A backup set.
+#[derive(Debug, Clone)]
+pub struct Set {
+    pub name: String,
+    pub formats: Vec<String>,
+    pub compression: String,
+    pub level: i16,
+    pub members: Vec<Member>,
+}
+
+/// A table of a set, there or not.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub table: TableName,
+    pub formats: Option<Vec<String>>,
+    pub row_filter: Option<String>,
+    pub excluded: Vec<String>,
+    pub masked: Vec<(String, String)>,
+}
+
+/// A finished backup, as the catalogue keeps it.
+#[derive(Debug, Clone)]
+pub struct BackupRecord {
+    pub backup_id: String,
+    pub set_name: String,
+    pub kind: String,
+    pub status: &'static str,
+    pub started_at: TimestampWithTimeZone,
+    pub finished_at: TimestampWithTimeZone,
+    pub tables: i32,
+    pub row_count: i64,
+    pub size_bytes: i64,
+    pub directory: String,
+    /// None of a backup that failed altogether.
+    pub file_name: Option<String>,
+    pub manifest_name: Option<String>,
+    pub file_sha256: Option<String>,
+    pub manifest_sha256: Option<String>,
+    pub error_message: Option<String>,
+    pub entries: Vec<EntryRecord>,
+}
+
+/// One table in one format inside a backup.
+#[derive(Debug, Clone)]
+pub struct EntryRecord {
+    pub table: TableName,
+    pub format: String,
+    pub entry_name: String,
+    pub row_count: i64,
+    pub plain_bytes: i64,
+    pub stored_bytes: i64,
+    pub checksum: String,
+    pub sha256: String,
+}
+
+/// A file as the catalogue keeps it.
+#[derive(Debug, Clone)]
+pub struct FileFacts {
+    pub name: String,
+    pub size: u64,
+    /// In hex; none where it was not computed.
+    pub sha256: Option<String>,
+}
+
+impl From<&Published> for FileFacts {
+    fn from(file: &Published) -> Self {
+        let sha256 = file.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        FileFacts { name: file.name.clone(), size: file.size, sha256: Some(sha256) }
+    }
+}
+
+/// What the catalogue holds of one file.
+#[derive(Debug, Clone)]
+pub struct KnownFile {
+    pub backup_id: String,
+    pub file_name: String,
+    pub manifest_name: String,
+    pub status: String,
+}
+
+/// Runs `work` as the owner of the extension.
+pub fn as_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _path = Pinned::search_path()?;
+    let owner = sql::rows("SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'agent_backup'", &[], |row| {
+        row.required::<pg_sys::Oid>(1)
+    })?;
+    let owner = *owner.first().ok_or(Error::Internal { object: "extension", reason: "it is not installed".into() })?;
+    let _user = ActingAs::user(owner, Restriction::OwnStatements);
+    work()
+}
+
+/// Reads a set with its members in their order.
+pub fn set(name: &str) -> Result<Set> {
+    as_owner(|| {
+        let query = "SELECT formats, compression, compression_level FROM agent_backup.sets WHERE set_name = $1";
+        let found = sql::rows(query, &[name.into()], |row| {
+            Ok(Set {
+                name: name.to_owned(),
+                formats: row.required(1)?,
+                compression: row.required(2)?,
+                level: row.required(3)?,
+                members: members(name)?,
+            })
+        })?;
+        match found.into_iter().next() {
+            Some(set) => Ok(set),
+            None => Err(Error::UnknownSet { set: name.to_owned(), near: ident::near(name, set_names()?) }),
+        }
+    })
+}
+
+fn members(set: &str) -> Result<Vec<Member>> {
+    let query = "SELECT schema_name, table_name, formats, row_filter, excluded_columns, \
+                        (SELECT pg_catalog.array_agg(key ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
+                        (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)) \
+                 FROM agent_backup.set_tables WHERE set_name = $1 ORDER BY ordinal";
+    sql::rows(query, &[set.into()], |row| {
+        let columns: Vec<String> = row.optional(6)?.unwrap_or_default();
+        let masks: Vec<String> = row.optional(7)?.unwrap_or_default();
+        Ok(Member {
+            table: TableName { schema: row.required(1)?, name: row.required(2)? },
+            formats: row.optional(3)?,
+            row_filter: row.optional(4)?,
+            excluded: row.required(5)?,
+            masked: columns.into_iter().zip(masks).collect(),
+        })
+    })
+}
+
+fn set_names() -> Result<Vec<String>> {
+    sql::rows("SELECT set_name FROM agent_backup.sets", &[], |row| row.required(1))
+}
+
+/// Records a finished backup with its entries.
+pub fn record(backup: &BackupRecord) -> Result<()> {
+    as_owner(|| {
+        let statement = "INSERT INTO agent_backup.backup_catalog (backup_id, set_name, kind, status, started_at, finished_at, \
+            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+        let arguments = [
+            backup.backup_id.as_str().into(),
+            backup.set_name.as_str().into(),
+            backup.kind.as_str().into(),
+            backup.status.into(),
+            backup.started_at.into(),
+            backup.finished_at.into(),
+            backup.tables.into(),
+            backup.row_count.into(),
+            backup.size_bytes.into(),
+            backup.directory.as_str().into(),
+            backup.file_name.as_deref().into(),
+            backup.manifest_name.as_deref().into(),
+            backup.file_sha256.as_deref().into(),
+            backup.manifest_sha256.as_deref().into(),
+            backup.error_message.as_deref().into(),
+        ];
+        sql::execute(statement, &arguments)?;
+        backup.entries.iter().try_for_each(|entry| record_entry(&backup.backup_id, entry))
+    })
+}
+
+fn record_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
+    let statement = "INSERT INTO agent_backup.backup_entry VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let arguments = [
+        backup_id.into(),
+        entry.table.schema.as_str().into(),
+        entry.table.name.as_str().into(),
+        entry.format.as_str().into(),
+        entry.entry_name.as_str().into(),
+        entry.row_count.into(),
+        entry.plain_bytes.into(),
+        entry.stored_bytes.into(),
+        entry.checksum.as_str().into(),
+        entry.sha256.as_str().into(),
+    ];
+    sql::execute(statement, &arguments).map(drop)
+}
+
+/// What the catalogue lists in a directory.
+pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
+    as_owner(|| {
+        let query = "SELECT backup_id, file_name, manifest_name, status FROM agent_backup.backup_catalog \
+             WHERE directory = $1 AND file_name IS NOT NULL";
+        sql::rows(query, &[directory.into()], |row| {
+            Ok(KnownFile {
+                backup_id: row.required(1)?,
+                file_name: row.required(2)?,
+                manifest_name: row.required(3)?,
+                status: row.required(4)?,
+            })
+        })
+    })
+}
+
+/// Marks a listed backup as damaged: its status becomes incomplete, with the reason.
+pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.backup_catalog SET status = 'incomplete', error_message = $2 WHERE backup_id = $1";
+        sql::execute(statement, &[backup_id.into(), reason.into()]).map(drop)
+    })
+}
+
+/// Removes a listed backup from the catalogue (its files are left to the caller).
+pub fn forget(backup_id: &str) -> Result<()> {
+    as_owner(|| {
+        let statement = "DELETE FROM agent_backup.backup_catalog WHERE backup_id = $1";
+        sql::execute(statement, &[backup_id.into()]).map(drop)
+    })
+}
+
+/// The catalogue's row of a backup as its manifest tells it.
+pub fn from_manifest(
+    manifest: &Manifest,
+    directory: &Directory,
+    container: &FileFacts,
+    manifest_file: &FileFacts,
+    error: Option<String>,
+) -> BackupRecord {
+    let present: Vec<&ManifestMember> =
+        manifest.members.iter().filter(|member| member.status == MemberStatus::Ok).collect();
+    let entries = manifest.entries.iter().filter_map(|entry| entry_record(manifest, entry)).collect();
+    BackupRecord {
+        backup_id: manifest.backup_id.clone(),
+        set_name: manifest.set_name.clone(),
+        kind: manifest.kind.clone(),
+        status: if error.is_none() { "complete" } else { "incomplete" },
+        started_at: timestamp(manifest.started_at),
+        finished_at: timestamp(manifest.finished_at),
+        tables: i32::try_from(present.len()).unwrap_or(i32::MAX),
+        row_count: present.iter().map(|member| member.rows).sum::<u64>().cast_signed(),
+        size_bytes: (container.size + manifest_file.size).cast_signed(),
+        directory: directory.path().display().to_string(),
+        file_name: Some(container.name.clone()),
+        manifest_name: Some(manifest_file.name.clone()),
+        file_sha256: container.sha256.clone(),
+        manifest_sha256: manifest_file.sha256.clone(),
+        error_message: error,
+        entries,
+    }
+}
+
+/// The catalogue's row of a backup of which nothing came to be.
+pub fn of_failure(manifest: &Manifest, directory: &Directory, error: Option<String>) -> BackupRecord {
+    let none = FileFacts { name: String::new(), size: 0, sha256: None };
+    BackupRecord {
+        status: "failed",
+        finished_at: timestamp(chrono::Utc::now()),
+        file_name: None,
+        manifest_name: None,
+        ..from_manifest(manifest, directory, &none, &none, error.or_else(|| Some("nothing was backed up".into())))
+    }
+}
+
+fn entry_record(manifest: &Manifest, entry: &Entry) -> Option<EntryRecord> {
+    let member = manifest.members.get(entry.table?)?;
+    Some(EntryRecord {
+        table: TableName { schema: member.schema.clone(), name: member.name.clone() },
+        format: names::extension(entry.format?).to_owned(),
+        entry_name: entry.name.clone(),
+        row_count: entry.rows.cast_signed(),
+        plain_bytes: entry.plain_bytes.cast_signed(),
+        stored_bytes: entry.stored_bytes.cast_signed(),
+        checksum: entry.row_digest.clone()?,
+        sha256: entry.sha256.clone(),
+    })
+}
+
+/// Seconds from 1970 to 2000, where PostgreSQL's time begins.
+const EPOCH: i64 = 946_684_800;
+
+fn timestamp(time: DateTime<Utc>) -> TimestampWithTimeZone {
+    let micros = time.timestamp_micros() - EPOCH * 1_000_000;
+    TimestampWithTimeZone::try_from(micros).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+}

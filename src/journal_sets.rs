@@ -1,0 +1,137 @@
+//! The journal's part for sets: making, changing and dropping them.
+
+use pgrx::datum::Interval;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::ident::TableName;
+use crate::journal::{self, as_owner};
+use crate::server::sql;
+use crate::table::select::Selection;
+
+/// What a set is made with.
+pub struct NewSet<'a> {
+    pub name: &'a str,
+    pub description: Option<&'a str>,
+    pub formats: Vec<String>,
+    pub compression: &'a str,
+    pub level: i16,
+}
+
+/// What a member is added with.
+pub struct NewMember {
+    pub formats: Option<Vec<String>>,
+    pub selection: Selection,
+}
+
+impl NewMember {
+    /// Checks the shape of the options; whether the columns exist is asked of the table.
+    pub fn new(
+        formats: Option<Vec<String>>,
+        filter: Option<&str>,
+        excluded: Vec<String>,
+        masked: Value,
+    ) -> Result<Self> {
+        let invalid = |reason: String| Error::InvalidOption { option: "masked_columns", reason };
+        let Value::Object(masked) = masked else {
+            return Err(invalid("it must be a JSON object of column and expression".into()));
+        };
+        let masked = masked.into_iter().map(|(column, mask)| match mask {
+            Value::String(mask) => Ok((column, mask)),
+            other => Err(invalid(format!("the mask of \"{column}\" must be a string, not {other}"))),
+        });
+        let masked = masked.collect::<Result<Vec<_>>>()?;
+        Ok(NewMember { formats, selection: Selection { filter: filter.map(str::to_owned), excluded, masked } })
+    }
+}
+
+/// Makes a set; ranges are checked by the table's constraints.
+pub fn create(set: &NewSet, keep: [i32; 3], [rto, rpo]: [Interval; 2]) -> Result<()> {
+    as_owner(|| {
+        let taken = sql::text("SELECT set_name FROM agent_backup.sets WHERE set_name = $1", &[set.name.into()])?;
+        if taken.is_some() {
+            return Err(Error::SetExists { set: set.name.to_owned() });
+        }
+        let statement = "INSERT INTO agent_backup.sets (set_name, description, formats, compression, compression_level, \
+            keep_daily, keep_weekly, keep_monthly, rto, rpo) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let arguments = [
+            set.name.into(),
+            set.description.into(),
+            set.formats.clone().into(),
+            set.compression.into(),
+            set.level.into(),
+            keep[0].into(),
+            keep[1].into(),
+            keep[2].into(),
+            rto.into(),
+            rpo.into(),
+        ];
+        sql::execute(statement, &arguments).map(drop)
+    })
+}
+
+/// Drops a set; one that has backups only when that is confirmed.
+pub fn drop_set(set: &str, confirmed: bool) -> Result<()> {
+    journal::set(set)?;
+    as_owner(|| {
+        let query = "SELECT count(*) FROM agent_backup.backup_catalog WHERE set_name = $1";
+        let backups = sql::rows(query, &[set.into()], |row| row.required::<i64>(1))?.into_iter().sum();
+        if backups > 0 && !confirmed {
+            return Err(Error::SetInUse { set: set.to_owned(), backups });
+        }
+        sql::execute("DELETE FROM agent_backup.sets WHERE set_name = $1", &[set.into()]).map(drop)
+    })
+}
+
+/// Adds a member at the end of a set.
+pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
+    if journal::set(set)?.members.iter().any(|known| known.table == *table) {
+        return Err(Error::MemberExists { set: set.to_owned(), table: table.display() });
+    }
+    as_owner(|| {
+        let statement = "INSERT INTO agent_backup.set_tables \
+            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns) \
+            SELECT $1, $2, $3, coalesce(max(ordinal), 0) + 1, $4, $5, $6, \
+                   (SELECT coalesce(pg_catalog.jsonb_object_agg(m.key, m.value), '{}') FROM ROWS FROM \
+                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)) \
+              FROM agent_backup.set_tables WHERE set_name = $1";
+        let (columns, masks): (Vec<String>, Vec<String>) = member.selection.masked.iter().cloned().unzip();
+        let arguments = [
+            set.into(),
+            table.schema.as_str().into(),
+            table.name.as_str().into(),
+            member.formats.clone().into(),
+            member.selection.filter.as_deref().into(),
+            member.selection.excluded.clone().into(),
+            columns.into(),
+            masks.into(),
+        ];
+        sql::execute(statement, &arguments)?;
+        changed(set)
+    })
+}
+
+/// Takes out the member that `typed` means: the table it resolves to, or, where that is gone, a member of that name.
+pub fn remove(set: &str, typed: &str, resolved: Option<&TableName>) -> Result<TableName> {
+    let members = journal::set(set)?.members;
+    let meant = |table: &TableName| match resolved {
+        Some(resolved) => table == resolved,
+        None => [table.name.clone(), table.display(), table.qualified()].iter().any(|name| name == typed),
+    };
+    let Some(member) = members.iter().find(|member| meant(&member.table)) else {
+        let near = crate::ident::near(typed, members.iter().map(|member| member.table.display()));
+        return Err(Error::NotMember { set: set.to_owned(), table: typed.to_owned(), near });
+    };
+    as_owner(|| {
+        let statement =
+            "DELETE FROM agent_backup.set_tables WHERE set_name = $1 AND schema_name = $2 AND table_name = $3";
+        sql::execute(statement, &[set.into(), member.table.schema.as_str().into(), member.table.name.as_str().into()])?;
+        changed(set)
+    })?;
+    Ok(member.table.clone())
+}
+
+/// A set that somebody changed is no longer the seeded one.
+fn changed(set: &str) -> Result<()> {
+    sql::execute("UPDATE agent_backup.sets SET seeded = false WHERE set_name = $1", &[set.into()]).map(drop)
+}

@@ -1,0 +1,272 @@
+//! A set into a container: lock the tables, take one snapshot, read each table, put the files into place, record it.
+
+use std::time::Instant;
+
+use agent_backup_core::container::Manifest;
+use agent_backup_core::container::manifest::{Ddl, LeftOut};
+use agent_backup_core::plan::{Compression, Format, names};
+use agent_backup_core::store::Directory;
+use chrono::{DateTime, Utc};
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::ident::{self, TableName};
+use crate::journal::{self, Member, Set};
+use crate::run::outcome::{Outcome, State};
+use crate::run::publish::{self, NamedEntry, Placed};
+use crate::run::{pipeline, place, reconcile, say};
+use crate::server::pin::{self, Pinned};
+use crate::server::snapshot::{self, Snapshot};
+use crate::server::subtransaction::attempt;
+use crate::server::{facts, lock};
+use crate::table::catalog::{self, Table};
+use crate::table::ddl;
+use crate::table::select::Selection;
+
+/// What to back up.
+pub struct Request<'a> {
+    pub set: &'a str,
+    pub kind: &'a str,
+    /// In place of the set's own.
+    pub formats: Option<Vec<String>>,
+    /// Some of the members only.
+    pub tables: Option<Vec<String>>,
+}
+
+/// A backup that ended: its members, and its files unless nothing could be read.
+pub struct Report {
+    pub outcomes: Vec<Outcome>,
+    pub placed: Option<Placed>,
+    pub directory: Directory,
+}
+
+/// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so.
+pub fn run(request: &Request) -> Result<Report> {
+    snapshot::require_writable()?;
+    let set = journal::set(request.set)?;
+    let members = wanted_members(&set, request)?;
+    let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
+        option: "compression",
+        reason: format!("{} has no level {}", set.compression, set.level),
+    })?;
+    let place = place::of_set(&set.name)?;
+    reconcile::adopt_strays(&set.name, &place.directory)?;
+
+    let started = Utc::now();
+    let _formats = Pinned::formats()?;
+    let locked = lock_members(members);
+    let snapshot = Snapshot::push()?;
+    failpoint_after_snapshot()?;
+    let read = read_members(locked, request, &set, compression, &place.directory)?;
+    let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(&set, request, started, &read)? };
+    drop(snapshot);
+
+    let placed = match read.entries.is_empty() && read.outcomes.iter().all(|o| !matches!(o.state, State::Done { .. })) {
+        true => None,
+        false => Some(publish::place(
+            &place.directory,
+            &set.name,
+            started,
+            compression,
+            &ddl::script(&manifest.ddl),
+            &read.entries,
+            manifest.clone(),
+        )?),
+    };
+    record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
+    Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
+}
+
+fn failpoint_after_snapshot() -> Result<()> {
+    crate::server::failpoint::reach("snapshot")
+}
+
+/// The members asked for. A name that is no member of the set is an error.
+fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
+    let Some(tables) = &request.tables else { return Ok(set.members.clone()) };
+    let find = |typed: &String| {
+        let resolved = ident::find(typed)?.map(ident::name_of).transpose()?;
+        let meant = |table: &TableName| match &resolved {
+            Some(resolved) => table == resolved,
+            None => table.name == *typed || table.display() == *typed || table.qualified() == *typed,
+        };
+        set.members.iter().find(|member| meant(&member.table)).cloned().ok_or_else(|| Error::NotMember {
+            set: set.name.clone(),
+            table: typed.clone(),
+            near: ident::near(typed, set.members.iter().map(|member| member.table.display())),
+        })
+    };
+    tables.iter().map(find).collect()
+}
+
+/// A member under its lock, or why not.
+struct Locked {
+    member: Member,
+    oid: Result<Option<pg_sys::Oid>>,
+}
+
+/// Locks before the snapshot is taken, so that no table can change its shape between the two.
+fn lock_members(members: Vec<Member>) -> Vec<Locked> {
+    let lock = |member: &Member| {
+        let Some(oid) = ident::oid_of(&member.table) else { return Ok(None) };
+        lock::table_for_reading(oid, &member.table.display())?;
+        // While we waited the name may have come to mean another table.
+        if ident::oid_of(&member.table) == Some(oid) {
+            Ok(Some(oid))
+        } else {
+            Err(Error::Replaced { table: member.table.display() })
+        }
+    };
+    members.into_iter().map(|member| Locked { oid: lock(&member), member }).collect()
+}
+
+/// What was read of all members.
+struct Read {
+    outcomes: Vec<Outcome>,
+    entries: Vec<NamedEntry>,
+    ddl: Vec<Ddl>,
+    left_out: Vec<LeftOut>,
+}
+
+fn read_members(
+    locked: Vec<Locked>,
+    request: &Request,
+    set: &Set,
+    compression: Compression,
+    directory: &Directory,
+) -> Result<Read> {
+    let oids: Vec<pg_sys::Oid> = locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
+    let mut described = catalog::describe(&oids)?.into_iter();
+    let mut read = Read { outcomes: Vec::new(), entries: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
+    for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
+        let table = match oid {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => described.next().transpose(),
+            Err(error) => Err(error),
+        };
+        let begun = Instant::now();
+        let selection = Selection { filter: member.row_filter, excluded: member.excluded, masked: member.masked };
+        let formats = request.formats.as_ref().or(member.formats.as_ref()).unwrap_or(&set.formats);
+        let state = match table {
+            Ok(None) => State::Absent,
+            Err(error) => State::Failed(error.to_string()),
+            Ok(Some(table)) => {
+                read_member(ordinal, table, &selection, formats, compression, directory, &mut read.entries)
+            }
+        };
+        let outcome = Outcome { table: member.table, selection, state, took: begun.elapsed() };
+        announce(&outcome, &read.entries, ordinal);
+        read.outcomes.push(outcome);
+    }
+    let done: Vec<pg_sys::Oid> = read.outcomes.iter().filter_map(|outcome| match &outcome.state {
+        State::Done { described, .. } => Some(described.oid),
+        State::Absent | State::Failed(_) => None,
+    }).collect();
+    if !done.is_empty() {
+        (read.ddl, read.left_out) = (ddl::statements(&done)?, ddl::left_out(&done)?);
+    }
+    Ok(read)
+}
+
+fn read_member(
+    ordinal: usize,
+    table: Table,
+    selection: &Selection,
+    formats: &[String],
+    compression: Compression,
+    directory: &Directory,
+    entries: &mut Vec<NamedEntry>,
+) -> State {
+    let data = attempt(|| {
+        if snapshot::is_fixed() {
+            catalog::refuse_rewritten(&[table.oid])?;
+        }
+        pipeline::read(&table, selection, &parse_formats(formats)?, compression, directory)
+    });
+    match data {
+        Err(failure) => State::Failed(failure.message),
+        Ok(data) => {
+            entries.extend(data.entries.into_iter().map(|entry| NamedEntry {
+                name: names::entry(&table.name.schema, &table.name.name, entry.format, ordinal),
+                member: ordinal,
+                entry,
+            }));
+            State::Done { described: Box::new(table), rows: data.rows }
+        }
+    }
+}
+
+/// Reads names of formats; each once.
+pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
+    let parse = |name: &String| {
+        Format::parse(name).ok_or_else(|| Error::InvalidOption {
+            option: "formats",
+            reason: format!("\"{name}\" is none of csv, json, sql"),
+        })
+    };
+    let mut parsed = formats.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    parsed.sort();
+    parsed.dedup();
+    if parsed.is_empty() {
+        return Err(Error::InvalidOption { option: "formats", reason: "at least one of csv, json, sql is needed".into() });
+    }
+    Ok(parsed)
+}
+
+fn announce(outcome: &Outcome, entries: &[NamedEntry], ordinal: usize) {
+    let name = outcome.table.display();
+    match &outcome.state {
+        State::Absent => say::table_absent(&name),
+        State::Failed(reason) => say::table_failed(&name, reason),
+        State::Done { rows, .. } => {
+            let own = entries.iter().filter(|named| named.member == ordinal).map(|named| &named.entry.spooled);
+            let (plain, stored) = own.fold((0, 0), |(p, s), spooled| (p + spooled.plain_bytes, s + spooled.stored_bytes));
+            say::table_done(&name, *rows, plain, stored, outcome.took);
+        }
+    }
+}
+
+fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Read) -> Result<Manifest> {
+    Ok(Manifest {
+        version: agent_backup_core::container::manifest::VERSION,
+        backup_id: names::backup_id(started, facts::random()),
+        set_name: set.name.clone(),
+        kind: request.kind.to_owned(),
+        server: facts::server()?,
+        extension_version: env!("CARGO_PKG_VERSION").to_owned(),
+        snapshot: String::new(),
+        started_at: started,
+        finished_at: Utc::now(),
+        settings: pin::recorded(),
+        compression: Compression::None,
+        members: read.outcomes.iter().map(Outcome::to_manifest).collect(),
+        ddl: read.ddl.clone(),
+        left_out: read.left_out.clone(),
+        notes: Vec::new(),
+        content_sha256: String::new(),
+        content_bytes: 0,
+        entries: Vec::new(),
+    })
+}
+
+fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], directory: &Directory) -> Result<()> {
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.error().is_some()).collect();
+    let error = match placed {
+        None if failed.is_empty() => Some("none of the set's tables exists here".to_owned()),
+        _ if failed.is_empty() => None,
+        _ => Some(
+            failed
+                .iter()
+                .map(|outcome| format!("{}: {}", outcome.table.display(), outcome.error().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
+    };
+    let record = match placed {
+        Some(placed) => {
+            journal::from_manifest(&placed.manifest, directory, &(&placed.container).into(), &(&placed.manifest_file).into(), error)
+        }
+        None => journal::of_failure(manifest, directory, error),
+    };
+    journal::record(&record)
+}

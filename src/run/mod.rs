@@ -1,0 +1,10 @@
+//! Doing what was asked: the ways of the data, step by step.
+
+pub mod backup; // a set into a container
+pub mod export; // one table into one file
+pub mod outcome; // what became of each member
+pub mod pipeline; // one table from scan to spools
+pub mod place; // the directory that is written to
+pub mod publish; // spools into the container, container and manifest into place
+pub mod reconcile; // disk and catalogue
+pub mod say; // lines for a person

@@ -1,0 +1,85 @@
+//! What became of each member of a set.
+
+use std::time::Duration;
+
+use agent_backup_core::container::manifest::{ColumnInfo, Member as ManifestMember, MemberStatus};
+
+use crate::ident::TableName;
+use crate::table::catalog::Table;
+use crate::table::select::Selection;
+
+/// One member: its name, and how far it came.
+pub struct Outcome {
+    pub table: TableName,
+    pub selection: Selection,
+    pub state: State,
+    pub took: Duration,
+}
+
+/// How far a member came.
+pub enum State {
+    /// It does not exist here.
+    Absent,
+    /// It could not be read, and why.
+    Failed(String),
+    /// It is in the backup.
+    Done { described: Box<Table>, rows: u64 },
+}
+
+impl Outcome {
+    pub fn status(&self) -> &'static str {
+        match self.state {
+            State::Absent => "absent",
+            State::Failed(_) => "failed",
+            State::Done { .. } => "ok",
+        }
+    }
+
+    pub fn error(&self) -> Option<&str> {
+        match &self.state {
+            State::Failed(reason) => Some(reason),
+            State::Absent | State::Done { .. } => None,
+        }
+    }
+
+    /// The member as a manifest tells of it.
+    pub fn to_manifest(&self) -> ManifestMember {
+        let (described, rows) = match &self.state {
+            State::Done { described, rows } => (Some(described), *rows),
+            State::Absent | State::Failed(_) => (None, 0),
+        };
+        ManifestMember {
+            schema: self.table.schema.clone(),
+            name: self.table.name.clone(),
+            display: self.table.qualified(),
+            relation_kind: described.map_or('-', |table| table.kind.relkind()),
+            status: match self.state {
+                State::Absent => MemberStatus::Absent,
+                State::Failed(_) => MemberStatus::Failed,
+                State::Done { .. } => MemberStatus::Ok,
+            },
+            error: self.error().map(str::to_owned),
+            rows,
+            columns: described.map(|table| self.columns(table)).unwrap_or_default(),
+            excluded_columns: self.selection.excluded.clone(),
+            row_filter: self.selection.filter.clone(),
+            primary_key: described.map(|table| table.primary_key.clone()).unwrap_or_default(),
+            ddl_sha256: None,
+            sequences: Vec::new(),
+        }
+    }
+
+    fn columns(&self, table: &Table) -> Vec<ColumnInfo> {
+        let masked = |name: &str| self.selection.masked.iter().any(|(column, _)| column == name);
+        let kept = table.columns.iter().filter(|column| !self.selection.excluded.contains(&column.name));
+        kept.map(|column| ColumnInfo {
+            name: column.name.clone(),
+            r#type: column.type_name.clone(),
+            generated: column.generated,
+            not_null: column.not_null,
+            masked: masked(&column.name),
+            collation: None,
+        })
+        .collect()
+    }
+}

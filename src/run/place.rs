@@ -1,0 +1,92 @@
+//! The directory that a call writes to: who may, what it is, and the locks that keep others out of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use agent_backup_core::plan::names;
+use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, StoreError};
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::server::lock::SetLock;
+use crate::server::privilege;
+use crate::settings;
+
+/// A set's directory, held alone.
+pub struct SetPlace {
+    pub directory: Directory,
+    _lock: DirectoryLock,
+    _set: SetLock,
+}
+
+/// Opens the directory of a set for writing: one session of this database, and one process of this machine, at a time.
+/// What dead writers left there is removed.
+pub fn of_set(set: &str) -> Result<SetPlace> {
+    let path = settings::directory();
+    privilege::require_file_writer(&path)?;
+    let set_lock = SetLock::acquire(set)?;
+    let directory = open(&path)?.subdirectory(&names::encode(set))?;
+    let lock = lock(&directory, set)?;
+    for left in directory.sweep_staging(&lock)? {
+        pgrx::debug1!("removed \"{left}\", left by a backup that did not end");
+    }
+    Ok(SetPlace { directory, _lock: lock, _set: set_lock })
+}
+
+/// Opens a directory for one exported file, making it where it is missing.
+pub fn of_export(path: &Path) -> Result<Directory> {
+    privilege::require_file_writer(path)?;
+    open(path)
+}
+
+/// Opens the directory of a set for reading its files; `None` where there is none yet.
+pub fn to_read(set: &str) -> Result<Option<Directory>> {
+    let path = settings::directory().join(names::encode(set));
+    match Directory::open(&path, rule()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(StoreError::DirectoryMissing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A path as a person gives it: relative ones are below the backup directory.
+pub fn absolute(path: &str) -> PathBuf {
+    settings::directory().join(path)
+}
+
+fn open(path: &Path) -> Result<Directory> {
+    clean_up_at_exit();
+    Ok(Directory::open_or_create(path, rule())?)
+}
+
+fn rule() -> DirectoryRule {
+    DirectoryRule {
+        forbidden_root: Some(settings::data_directory()),
+        allowed_below: vec![settings::default_directory()],
+    }
+}
+
+fn lock(directory: &Directory, set: &str) -> Result<DirectoryLock> {
+    directory.lock_exclusive().map_err(|error| match error {
+        StoreError::Busy { holder, .. } => {
+            Error::Busy { set: set.to_owned(), holder: holder.map(u32::cast_signed) }
+        }
+        other => other.into(),
+    })
+}
+
+/// A session that is terminated does not unwind: what it staged is removed when its process exits.
+fn clean_up_at_exit() {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: registers a function that lives as long as the process and takes no argument.
+        unsafe { pg_sys::on_proc_exit(Some(remove_staged), pg_sys::Datum::from(0)) }
+    });
+}
+
+unsafe extern "C-unwind" fn remove_staged(_code: i32, _argument: pg_sys::Datum) {
+    for (file, error) in store::remove_all_staged() {
+        // The process is exiting: its standard error is the server's log.
+        eprintln!("agent_backup: could not remove \"{file}\": {error}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Spools into the container; container and manifest into place, the manifest last.
+
+use std::io::{self, Write};
+
+use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
+use agent_backup_core::plan::{Compression, names};
+use agent_backup_core::store::{Directory, Published, StagedFile, StoreError};
+use agent_backup_core::stream::StreamError;
+use chrono::{DateTime, Utc};
+
+use crate::error::{Error, Result};
+use crate::run::pipeline::Entry;
+use crate::server::failpoint;
+
+/// A file of the container: a table's entry with its name and the place of its table among the manifest's members.
+pub struct NamedEntry {
+    pub name: String,
+    pub member: usize,
+    pub entry: Entry,
+}
+
+/// What came to be on disk.
+pub struct Placed {
+    pub container: Published,
+    pub manifest_file: Published,
+    pub manifest: Manifest,
+}
+
+/// Writes and publishes one backup. Nothing is left of it when any step fails.
+pub fn place(
+    directory: &Directory,
+    set: &str,
+    started: DateTime<Utc>,
+    compression: Compression,
+    schema: &str,
+    entries: &[NamedEntry],
+    manifest: Manifest,
+) -> Result<Placed> {
+    let staged = Interruptible(directory.stage(&names::encode(set))?);
+    let mut writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
+    writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
+    for named in entries {
+        let Entry { format, frame, spooled } = &named.entry;
+        writer.add_spooled(&named.name, named.member, *format, spooled, frame).map_err(container_error)?;
+    }
+    failpoint::reach("manifest")?;
+    let written = writer.finish(manifest).map_err(container_error)?;
+    let mut staged_manifest = directory.stage("metadata")?;
+    staged_manifest.append(&written.manifest_bytes)?;
+
+    let suffix = free_suffix(directory, set, started, compression)?;
+    failpoint::reach("publish")?;
+    let container = written.out.0.publish(&names::container(set, &suffix, compression))?;
+    let unfinished = Unfinished { directory, name: Some(container.name.clone()) };
+    failpoint::reach("publish_manifest")?;
+    let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
+    unfinished.keep();
+    Ok(Placed { container, manifest_file, manifest: written.manifest })
+}
+
+/// The first suffix of which neither file exists. The directory is locked: nobody takes it before we do.
+fn free_suffix(
+    directory: &Directory,
+    set: &str,
+    started: DateTime<Utc>,
+    compression: Compression,
+) -> Result<String> {
+    let taken: std::collections::HashSet<String> = directory.list()?.into_iter().map(|file| file.name).collect();
+    let free = |suffix: &String| {
+        let container = names::container(set, suffix, compression);
+        !taken.contains(&container) && !taken.contains(&names::manifest(suffix))
+    };
+    names::suffixes(started).find(free).ok_or_else(|| {
+        Error::Store(StoreError::NoName { path: directory.path().to_owned() })
+    })
+}
+
+/// A container without its manifest is no backup: it goes again unless it is kept.
+struct Unfinished<'a> {
+    directory: &'a Directory,
+    name: Option<String>,
+}
+
+impl Unfinished<'_> {
+    fn keep(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take()
+            && let Err(error) = self.directory.remove(&name)
+        {
+            pgrx::warning!("could not remove the unfinished backup \"{name}\": {error}");
+        }
+    }
+}
+
+/// A staged file whose writer can be cancelled between two blocks.
+pub struct Interruptible(pub StagedFile);
+
+impl Write for Interruptible {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        pgrx::check_for_interrupts!();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The store's own error out of an `io::Error` that carried it through a writer.
+pub fn write_error(error: io::Error) -> Error {
+    StoreError::unwrap_io(error).map_or_else(Error::Write, Error::Store)
+}
+
+/// A stream's error in a file that is no table's.
+pub fn file_error(error: StreamError) -> Error {
+    match error {
+        StreamError::Write(source) | StreamError::Spill { source, .. } => write_error(source),
+        other => Error::Write(io::Error::other(other)),
+    }
+}
+
+fn container_error(error: ContainerError) -> Error {
+    match error {
+        ContainerError::Write { source, .. } => write_error(source),
+        ContainerError::Stream { source, .. } => file_error(source),
+        other => Error::Write(io::Error::other(other)),
+    }
+}

@@ -1,0 +1,137 @@
+//! Disk and catalogue: the manifests on disk are the truth. A backup that the catalogue does not list is adopted
+//! (a rollback, a crash, another server's directory); one that is listed and not there is marked incomplete.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+
+use agent_backup_core::container::{Container, Manifest};
+use agent_backup_core::plan::names;
+use agent_backup_core::store::{Directory, FileInfo};
+
+use crate::error::{Error, Result};
+use crate::journal::{self, FileFacts, KnownFile};
+
+/// Bytes of the largest manifest that is read: more than a million chunks.
+const MANIFEST_LIMIT: u64 = 1 << 30;
+
+/// One thing that was found and what was done about it.
+pub struct Finding {
+    pub file: String,
+    pub backup_id: Option<String>,
+    /// `adopted`, `completed`, `incomplete`, `restored`, `unknown`, `unreadable`.
+    pub action: &'static str,
+    pub details: String,
+}
+
+/// Adopts what the catalogue does not list and looks for what it lists and the disk has not. The directory is locked.
+pub fn set(set: &str, directory: &Directory) -> Result<Vec<Finding>> {
+    let files = directory.list()?;
+    let known = journal::files_in(&directory.path().display().to_string())?;
+    let mut findings = adopt(set, directory, &files, &known)?;
+    for backup in &known {
+        findings.extend(missing(directory, &files, backup)?);
+    }
+    Ok(findings)
+}
+
+/// The part of it that each backup begins with.
+pub fn adopt_strays(set: &str, directory: &Directory) -> Result<()> {
+    let files = directory.list()?;
+    let known = journal::files_in(&directory.path().display().to_string())?;
+    for finding in adopt(set, directory, &files, &known)? {
+        pgrx::notice!("{}: {} ({})", finding.file, finding.action, finding.details);
+    }
+    Ok(())
+}
+
+fn adopt(set: &str, directory: &Directory, files: &[FileInfo], known: &[KnownFile]) -> Result<Vec<Finding>> {
+    let by_name: HashMap<&str, &FileInfo> = files.iter().map(|file| (file.name.as_str(), file)).collect();
+    let mut findings = Vec::new();
+    for file in files {
+        let listed = known.iter().any(|k| k.file_name == file.name || k.manifest_name == file.name);
+        let Some(suffix) = names::suffix_of_container(set, &file.name).filter(|_| !listed) else { continue };
+        let manifest_name = names::manifest(suffix);
+        let finding = match by_name.get(manifest_name.as_str()) {
+            Some(manifest) => adopt_one(directory, file, manifest, "adopted"),
+            None => complete_one(directory, file, &manifest_name),
+        };
+        findings.push(finding.unwrap_or_else(|error| Finding {
+            file: file.name.clone(),
+            backup_id: None,
+            action: "unreadable",
+            details: error.to_string(),
+        }));
+    }
+    Ok(findings)
+}
+
+/// Lists a container whose manifest stands beside it.
+fn adopt_one(directory: &Directory, file: &FileInfo, manifest: &FileInfo, action: &'static str) -> Result<Finding> {
+    let bytes = read(directory.open_file(&manifest.name)?)?;
+    let parsed = parse(&manifest.name, &bytes)?;
+    let container = FileFacts { name: file.name.clone(), size: file.size, sha256: None };
+    let manifest_file = FileFacts {
+        name: manifest.name.clone(),
+        size: manifest.size,
+        sha256: Some(agent_backup_core::store::sha256_hex(&bytes)),
+    };
+    if parsed.content_bytes > file.size {
+        let reason = format!("its container holds {} bytes and should hold more than {}", file.size, parsed.content_bytes);
+        return Err(Error::Manifest { file: manifest.name.clone(), reason });
+    }
+    let failed = parsed.members.iter().filter_map(|member| member.error.as_ref().map(|e| format!("{}: {e}", member.display)));
+    let failed: Vec<String> = failed.collect();
+    let error = (!failed.is_empty()).then(|| failed.join("; "));
+    let record = journal::from_manifest(&parsed, directory, &container, &manifest_file, error);
+    journal::record(&record)?;
+    let details = format!("{} tables, {} rows of {}", record.tables, record.row_count, parsed.started_at.format("%Y-%m-%d %H:%M:%S UTC"));
+    Ok(Finding { file: file.name.clone(), backup_id: Some(record.backup_id), action, details })
+}
+
+/// A container whose manifest was lost between the two renames carries a copy of it: the manifest is put beside it.
+fn complete_one(directory: &Directory, file: &FileInfo, manifest_name: &str) -> Result<Finding> {
+    let unusable = |reason: String| Error::Manifest { file: manifest_name.to_owned(), reason };
+    let container = Container::open(directory.open_file(&file.name)?).map_err(|error| unusable(error.to_string()))?;
+    let damage = container.verify_content();
+    if let Some(first) = damage.0.first() {
+        return Err(unusable(format!("it is missing, and the container is damaged: {first}")));
+    }
+    let mut staged = directory.stage("metadata")?;
+    staged.append(container.manifest_bytes())?;
+    let published = staged.publish(manifest_name)?;
+    let manifest = directory.list()?.into_iter().find(|info| info.name == published.name);
+    match manifest {
+        Some(manifest) => adopt_one(directory, file, &manifest, "completed"),
+        None => Err(unusable("it vanished".into())),
+    }
+}
+
+/// What is listed and not there, or there again.
+fn missing(directory: &Directory, files: &[FileInfo], backup: &KnownFile) -> Result<Option<Finding>> {
+    let there = |name: &str| files.iter().any(|file| file.name == name);
+    let gone: Vec<&str> =
+        [backup.file_name.as_str(), backup.manifest_name.as_str()].into_iter().filter(|name| !there(name)).collect();
+    let finding = |action, details: String| Finding {
+        file: backup.file_name.clone(),
+        backup_id: Some(backup.backup_id.clone()),
+        action,
+        details,
+    };
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    let details = format!("missing in {}: {}", directory.path().display(), gone.join(", "));
+    journal::mark_incomplete(&backup.backup_id, &details)?;
+    Ok(Some(finding("incomplete", details)))
+}
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Manifest> {
+    Manifest::parse(bytes).map_err(|error| Error::Manifest { file: name.to_owned(), reason: error.to_string() })
+}
+
+fn read(file: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MANIFEST_LIMIT).read_to_end(&mut bytes).map_err(Error::Write)?;
+    Ok(bytes)
+}

@@ -1,0 +1,35 @@
+//! What a manifest tells of the server.
+
+use std::hash::{BuildHasher, RandomState};
+
+use agent_backup_core::container::manifest::Server;
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::server::sql;
+use crate::table::value::Encoding;
+
+/// The server and database of this session.
+pub fn server() -> Result<Server> {
+    let query = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int, \
+                        pg_catalog.current_database()::text, pg_catalog.pg_is_in_recovery()";
+    let rows = sql::rows(query, &[], |row| {
+        Ok(Server {
+            version: row.required(1)?,
+            version_num: row.required::<i32>(2)?.unsigned_abs(),
+            // SAFETY: reads the control file's copy in shared memory.
+            system_identifier: unsafe { pg_sys::GetSystemIdentifier() }.to_string(),
+            database: row.required(3)?,
+            encoding: Encoding::of_database().of_files().to_owned(),
+            timeline: None,
+            in_recovery: row.optional(4)?,
+        })
+    })?;
+    Ok(rows.into_iter().next().unwrap_or_default())
+}
+
+/// Eight hex digits' worth of randomness for a name.
+pub fn random() -> u32 {
+    // RandomState is seeded by the system for each thread and moved on for each state.
+    (RandomState::new().hash_one(std::process::id()) & u64::from(u32::MAX)) as u32
+}

@@ -1,0 +1,31 @@
+//! Steps that a test can make fail: `agent_backup.debug_failpoint = 'step=error'`. Only a superuser can set it.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::settings;
+
+/// Stops here if the named step is to fail, panic or pause.
+pub fn reach(step: &str) -> Result<()> {
+    match settings::failpoint(step).as_deref() {
+        None | Some("corrupt") => Ok(()),
+        Some("pause") => pause(step),
+        #[allow(clippy::panic, reason = "this is what the test asks for")]
+        Some("panic") => panic!("step \"{step}\" was made to panic"),
+        Some(_) => Err(Error::Failpoint { step: step.to_owned() }),
+    }
+}
+
+/// Whether the named step is to produce wrong bytes.
+pub fn corrupts(step: &str) -> bool {
+    settings::failpoint(step).as_deref() == Some("corrupt")
+}
+
+/// Waits until the session is cancelled; the log says where.
+fn pause(step: &str) -> Result<()> {
+    pgrx::log!("agent_backup pauses at step \"{step}\"");
+    loop {
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

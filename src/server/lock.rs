@@ -1,0 +1,86 @@
+//! Locks that die with their holder: one per backup set (a session advisory lock, seen in `pg_locks`), one per table.
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::server::{pin::Pinned, sql, subtransaction};
+use crate::settings;
+
+/// First key of our advisory locks: "agbk" as a number.
+const CLASS: u32 = 0x6167_626b;
+
+/// The lock of one backup set in this database, held for the session until dropped.
+#[must_use]
+pub struct SetLock {
+    tag: pg_sys::LOCKTAG,
+}
+
+impl SetLock {
+    /// Takes it, or says which session holds it.
+    pub fn acquire(set: &str) -> Result<Self> {
+        let lock = SetLock { tag: advisory_tag(key(set)) };
+        // SAFETY: the tag is whole; session locks end with the session at the latest.
+        let outcome = unsafe { pg_sys::LockAcquire(&lock.tag, pg_sys::ExclusiveLock as i32, true, true) };
+        if outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            std::mem::forget(lock);
+            return Err(Error::Busy { set: set.to_owned(), holder: holder(set)? });
+        }
+        if outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_OK {
+            // Held already by this very session: a backup called from inside a backup.
+            drop(lock);
+            // SAFETY: reads a plain variable of this backend.
+            return Err(Error::Busy { set: set.to_owned(), holder: Some(unsafe { pg_sys::MyProcPid }) });
+        }
+        Ok(lock)
+    }
+}
+
+impl Drop for SetLock {
+    fn drop(&mut self) {
+        // SAFETY: releases what `acquire` took; also while an error unwinds, since a session lock survives an abort.
+        unsafe { pg_sys::LockRelease(&self.tag, pg_sys::ExclusiveLock as i32, true) };
+    }
+}
+
+/// The second key of a set's advisory lock.
+pub fn key(set: &str) -> u32 {
+    // FNV-1a: any spread will do, two sets with one key only wait for each other.
+    set.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Locks a table for reading (ACCESS SHARE) until the transaction ends, under `agent_backup.lock_timeout`.
+pub fn table_for_reading(table: pg_sys::Oid, display: &str) -> Result<()> {
+    let locked = subtransaction::attempt(|| {
+        let pinned = Pinned::nothing();
+        if let Some(ms) = settings::lock_timeout_ms() {
+            pinned.set("lock_timeout", &ms.to_string())?;
+        }
+        // SAFETY: waits like LOCK TABLE does and answers interrupts; the lock passes to the transaction.
+        unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32) };
+        Ok(())
+    });
+    locked.map_err(|failure| match failure.code {
+        pg_sys::errcodes::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => Error::LockTimeout { table: display.to_owned() },
+        _ => Error::Internal { object: "table lock", reason: format!("\"{display}\": {}", failure.message) },
+    })
+}
+
+fn holder(set: &str) -> Result<Option<i32>> {
+    let arguments = [i64::from(CLASS).into(), i64::from(key(set)).into()];
+    let query = "SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 \
+                 AND classid::bigint = $1 AND objid::bigint = $2 \
+                 AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+    Ok(sql::rows(query, &arguments, |row| row.optional::<i32>(1))?.into_iter().next().flatten())
+}
+
+fn advisory_tag(key: u32) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: reads a plain variable of this backend.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: CLASS,
+        locktag_field3: key,
+        locktag_field4: 2,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}

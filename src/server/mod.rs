@@ -1,0 +1,13 @@
+//! What is asked of the running server around the work itself: settings that are pinned and put back, the one
+//! snapshot, table locks, a failure that costs one table and not the call, whose rights code runs with.
+
+pub mod facts;
+pub mod failpoint;
+pub mod lock;
+pub mod pin;
+pub mod privilege;
+pub mod progress;
+pub mod snapshot;
+pub mod sql;
+pub mod subtransaction;
+pub mod user;

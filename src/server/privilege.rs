@@ -1,0 +1,62 @@
+//! Who may do what. Writing server files asks for what COPY asks for, or for the role of the backup directory.
+
+use std::path::Path;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::{ident, settings};
+
+/// The caller may write a file at `path`: a superuser, a member of `pg_write_server_files`, or, inside the backup
+/// directory, a member of `agent_backup.directory_role`.
+pub fn require_file_writer(path: &Path) -> Result<()> {
+    let inside = path.starts_with(settings::directory());
+    if is_file_writer() || (inside && is_directory_role()) {
+        return Ok(());
+    }
+    let role = settings::directory_role().filter(|role| inside && ident::role_oid(role).is_some());
+    Err(Error::MayNotWriteFiles {
+        path: path.display().to_string(),
+        grantable: role.map_or("pg_write_server_files".to_owned(), |role| ident::quote(&role)),
+    })
+}
+
+/// The caller may change sets and the catalogue: as for writing into the backup directory.
+pub fn require_operator() -> Result<()> {
+    if is_file_writer() || is_directory_role() {
+        return Ok(());
+    }
+    let role = settings::directory_role().unwrap_or_else(|| "pg_write_server_files".to_owned());
+    Err(Error::MayNotConfigure { grantable: ident::quote(&role) })
+}
+
+/// The caller may read all rows of a table: SELECT on it, and no policy that would hide rows (T73).
+pub fn require_reader(table: pg_sys::Oid, display: &str) -> Result<()> {
+    // SAFETY: looks up the catalogue for the current user; the table is locked by the caller.
+    let (granted, policies) = unsafe {
+        let user = pg_sys::GetUserId();
+        let granted = pg_sys::pg_class_aclcheck(table, user, pg_sys::ACL_SELECT as pg_sys::AclMode);
+        (granted, pg_sys::check_enable_rls(table, pg_sys::InvalidOid, true))
+    };
+    if granted != pg_sys::AclResult::ACLCHECK_OK {
+        return Err(Error::MayNotRead { table: display.to_owned() });
+    }
+    if policies == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+        return Err(Error::RowSecurity { table: display.to_owned() });
+    }
+    Ok(())
+}
+
+fn is_file_writer() -> bool {
+    // SAFETY: looks up the catalogue for the current user.
+    unsafe {
+        pg_sys::superuser()
+            || pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_WRITE_SERVER_FILES))
+    }
+}
+
+fn is_directory_role() -> bool {
+    let role = settings::directory_role().and_then(|role| ident::role_oid(&role));
+    // SAFETY: as above; the role exists.
+    role.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
+}

@@ -1,0 +1,67 @@
+//! One snapshot for everything a call reads, pushed explicitly: after a first write SPI would take a new one per
+//! statement, and two tables would be read at two moments (T40).
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+
+/// The snapshot that is active until this is dropped.
+#[must_use]
+pub struct Snapshot {
+    name: String,
+}
+
+impl Snapshot {
+    /// Takes the transaction's snapshot (a new one in READ COMMITTED) and makes it the active one.
+    pub fn push() -> Result<Self> {
+        // SAFETY: we are inside a transaction; the pushed snapshot is popped by Drop, or by the abort after an error.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+        let name = super::sql::text("SELECT pg_catalog.pg_current_snapshot()::text", &[])?;
+        Ok(Snapshot { name: name.ok_or(Error::Internal { object: "snapshot", reason: "it has no name".into() })? })
+    }
+
+    /// `xmin:xmax:xip_list`, as `pg_current_snapshot` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: pops what `push` pushed; every executor run under it has ended by then.
+            unsafe { pg_sys::PopActiveSnapshot() }
+        }
+    }
+}
+
+/// Whether all statements of this transaction share one snapshot (REPEATABLE READ, SERIALIZABLE), so that it may be
+/// older than the locks.
+pub fn is_fixed() -> bool {
+    // SAFETY: reads a plain variable of this backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Refuses to write where the server or the transaction only reads.
+pub fn require_writable() -> Result<()> {
+    // SAFETY: both look at this backend's state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return Err(Error::ReadOnly { reason: "on a standby" });
+    }
+    // SAFETY: as above.
+    if unsafe { pg_sys::XactReadOnly } {
+        return Err(Error::ReadOnly { reason: "in a read-only transaction" });
+    }
+    Ok(())
+}
+
+/// A C string of the server as text.
+///
+/// # Safety
+/// `pointer` is null or a NUL-terminated string that stays for the call.
+pub unsafe fn owned_text(pointer: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: as the caller promises.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}

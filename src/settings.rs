@@ -1,0 +1,136 @@
+//! Every setting of the extension, and a typed reader for each. No other file knows a setting's name.
+
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+
+static DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"agent_backup_operator"));
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static FAILPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The directory inside the data directory that is used while `agent_backup.directory` is not set.
+const DEFAULT_DIRECTORY: &str = "agent_backup";
+
+/// Registers all settings; called once, when the library is loaded.
+pub fn register() {
+    GucRegistry::define_string_guc(
+        c"agent_backup.directory",
+        c"Directory on the server that backups are written to.",
+        c"An absolute path owned by the server's user and closed to others. Empty means agent_backup inside the data directory.",
+        &DIRECTORY,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.directory_role",
+        c"Role whose members may write backups into agent_backup.directory.",
+        c"Other paths need pg_write_server_files or a superuser, as for COPY.",
+        &DIRECTORY_ROLE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"agent_backup.workers",
+        c"Threads that encode and compress while one table is scanned.",
+        c"0 means one for each core that the server may use.",
+        &WORKERS,
+        0,
+        64,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"agent_backup.chunk_size",
+        c"Size of the rows that are compressed as one chunk.",
+        c"A chunk is what can be read, checked or replaced without touching the rest of a file.",
+        &CHUNK_SIZE,
+        16,
+        64 * 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"agent_backup.lock_timeout",
+        c"Longest wait for the lock of one table.",
+        c"0 means that the session's lock_timeout holds.",
+        &LOCK_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.debug_failpoint",
+        c"Makes the named step fail, for testing of recovery only.",
+        c"A list of step=error, step=panic, step=corrupt or step=pause, separated by commas.",
+        &FAILPOINT,
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL,
+    );
+    reserve_prefix();
+}
+
+/// The backup directory: as set, or the default inside the data directory.
+pub fn directory() -> PathBuf {
+    match text(&DIRECTORY) {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => data_directory().join(DEFAULT_DIRECTORY),
+    }
+}
+
+/// The default directory, which alone may lie inside the data directory.
+pub fn default_directory() -> PathBuf {
+    data_directory().join(DEFAULT_DIRECTORY)
+}
+
+/// The server's data directory.
+pub fn data_directory() -> PathBuf {
+    // SAFETY: DataDir is set once by the postmaster, before any backend runs, to a string that lives as long as it.
+    let path = unsafe { CStr::from_ptr(pg_sys::DataDir) };
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+/// The role whose members may write into the backup directory, if one is set.
+pub fn directory_role() -> Option<String> {
+    text(&DIRECTORY_ROLE).filter(|role| !role.is_empty())
+}
+
+/// Number of threads for one scan, at least 1.
+pub fn workers() -> usize {
+    match WORKERS.get() {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n.unsigned_abs() as usize,
+    }
+}
+
+/// Bytes of rows that make one chunk.
+pub fn chunk_bytes() -> usize {
+    CHUNK_SIZE.get().unsigned_abs() as usize * 1024
+}
+
+/// Longest wait for one table's lock in milliseconds, or `None` for the session's own `lock_timeout`.
+pub fn lock_timeout_ms() -> Option<i32> {
+    Some(LOCK_TIMEOUT.get()).filter(|&ms| ms > 0)
+}
+
+/// What `agent_backup.debug_failpoint` asks of the named step: `error`, `panic`, `corrupt`, `pause`.
+pub fn failpoint(step: &str) -> Option<String> {
+    let wanted = text(&FAILPOINT)?;
+    let action = wanted.split(',').filter_map(|item| item.trim().split_once('='));
+    action.into_iter().find(|(name, _)| *name == step).map(|(_, action)| action.to_owned())
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    setting.get().map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A mistyped `agent_backup.…` is an error from now on, not a silent placeholder.
+fn reserve_prefix() {
+    // SAFETY: called from _PG_init with a string constant.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"agent_backup".as_ptr()) }
+}

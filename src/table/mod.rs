@@ -1,0 +1,25 @@
+//! The only door to user tables.
+
+pub mod catalog; // what a table is
+pub mod ddl; // how it would be made again
+pub mod select; // what of a table is read
+pub mod scan; // its rows, copied off the backend
+pub mod value; // how one column's values travel
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::ident::TableName;
+use crate::server::{lock, pin::Pinned, privilege};
+use select::Selection;
+
+/// Checks that a table can be a member of a set with this selection; its name.
+pub fn check_member(oid: pg_sys::Oid, selection: &Selection) -> Result<TableName> {
+    let _path = Pinned::search_path()?;
+    lock::table_for_reading(oid, &crate::ident::name_of(oid)?.display())?;
+    let mut described = catalog::describe(&[oid])?;
+    let table = described.remove(0)?;
+    privilege::require_reader(oid, &table.name.display())?;
+    selection.query(&table)?;
+    Ok(table.name)
+}
