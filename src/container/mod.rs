@@ -1,1 +1,24 @@
-//! placeholder
+//! One backup is one file: a tar for any tool, whose headers and chunks are compressed members of their own, so that
+//! every chunk is reached by its offset; its manifest is the last entry, and a trailer at the very end says where.
+
+pub mod error;
+pub mod header;
+pub mod manifest;
+pub mod parse;
+pub mod read_at;
+pub mod reader;
+pub mod trailer;
+pub mod verify;
+pub mod writer;
+
+pub use error::{ContainerError, Findings};
+pub use manifest::{Entry, Manifest};
+pub use read_at::ReadAt;
+pub use reader::{ChunkReader, Container};
+pub use writer::{ContainerWriter, Written};
+
+/// The manifest's name inside the container.
+pub const MANIFEST_NAME: &str = "manifest.json";
+
+#[cfg(test)]
+mod tests;

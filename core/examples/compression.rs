@@ -1,0 +1,42 @@
+//! Measures compression with its check on a file: `cargo run --release -p agent_backup_core --example compression FILE`.
+#![allow(clippy::unwrap_used, reason = "a measurement may stop at the first surprise")]
+
+use std::time::Instant;
+
+use agent_backup_core::plan::Compression;
+use agent_backup_core::stream::{Compressor, Inflater};
+
+fn main() {
+    let path = std::env::args().nth(1).unwrap_or_default();
+    let plain = std::fs::read(&path).unwrap();
+    println!("{path}: {} MB in chunks of 1 MiB, one thread", plain.len() / 1_000_000);
+    println!("{:>10} {:>8} {:>14} {:>12} {:>12}", "method", "ratio", "compress MB/s", "check MB/s", "both MB/s");
+    let gzip = [1, 2, 3, 4, 6].map(Compression::Gzip);
+    for method in gzip.into_iter().chain([1, 3].map(Compression::Zstd)) {
+        let mut compressor = Compressor::new(method).unwrap();
+        let mut inflater = Inflater::new(method).unwrap();
+        let (mut stored, mut back) = (Vec::new(), Vec::new());
+        let (mut total, mut write, mut check) = (0, 0.0, 0.0);
+        for chunk in plain.chunks(1 << 20) {
+            stored.clear();
+            let start = Instant::now();
+            compressor.compress(chunk, &mut stored).unwrap();
+            write += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            inflater.inflate(&stored, chunk.len() as u64, &mut back).unwrap();
+            assert!(back == chunk);
+            check += start.elapsed().as_secs_f64();
+            total += stored.len();
+        }
+        let bytes = plain.len() as f64;
+        let name = format!("{method:?}");
+        let speed = |seconds: f64| bytes / seconds / 1e6;
+        let ratio = bytes / total as f64;
+        println!(
+            "{name:>10} {ratio:>8.2} {:>14.0} {:>12.0} {:>12.0}",
+            speed(write),
+            speed(check),
+            speed(write + check)
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! The manifest: what a backup is, as serde structs, and its one text form.
+//!
+//! The text is JSON for people: an item of a long list stands on one line. Its last two lines are the SHA-256 of all
+//! bytes before them and the closing brace, so `head -n -2 metadata.json | sha256sum` checks it without this program.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::ser::{Error, SerializeSeq};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::error::ContainerError;
+use crate::plan::{Compression, Format};
+use crate::stream::Chunk;
+
+/// The version that this program writes, and the highest that it reads.
+pub const VERSION: u32 = 1;
+
+/// One backup. Times are in UTC, lengths in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this form.
+    pub version: u32,
+    pub backup_id: String,
+    pub set_name: String,
+    /// `full` or `incremental`.
+    pub kind: String,
+    pub server: Server,
+    pub extension_version: String,
+    /// The snapshot of all tables, as `pg_current_snapshot()` writes it.
+    pub snapshot: String,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+    /// The settings under which the texts were made.
+    #[serde(deserialize_with = "super::parse::distinct_keys")]
+    pub settings: BTreeMap<String, String>,
+    pub compression: Compression,
+    pub members: Vec<Member>,
+    #[serde(serialize_with = "item_per_line")]
+    pub ddl: Vec<Ddl>,
+    #[serde(serialize_with = "item_per_line")]
+    pub left_out: Vec<LeftOut>,
+    pub notes: Vec<String>,
+    /// SHA-256 in hex of all bytes of the container before the manifest's own tar header. Set by the writer.
+    pub content_sha256: String,
+    /// Length of what `content_sha256` is of. Set by the writer.
+    pub content_bytes: u64,
+    /// In file order. Set by the writer.
+    pub entries: Vec<Entry>,
+}
+
+/// The server that was backed up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// `server_version`.
+    pub version: String,
+    /// `server_version_num`.
+    pub version_num: u32,
+    /// A 64-bit number as text.
+    pub system_identifier: String,
+    pub database: String,
+    pub encoding: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_recovery: Option<bool>,
+}
+
+/// A table of the set, backed up or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub schema: String,
+    pub name: String,
+    /// Schema and name, quoted as SQL needs it.
+    pub display: String,
+    /// `pg_class.relkind`.
+    pub relation_kind: char,
+    pub status: MemberStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    pub rows: u64,
+    #[serde(serialize_with = "item_per_line")]
+    pub columns: Vec<ColumnInfo>,
+    pub excluded_columns: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_filter: Option<String>,
+    pub primary_key: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ddl_sha256: Option<String>,
+    #[serde(serialize_with = "item_per_line")]
+    pub sequences: Vec<SequenceValue>,
+}
+
+/// What became of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberStatus {
+    Ok,
+    Failed,
+    Absent,
+}
+
+/// A column that is in the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnInfo {
+    pub name: String,
+    /// As `format_type` writes it.
+    pub r#type: String,
+    pub generated: bool,
+    pub not_null: bool,
+    pub masked: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<String>,
+}
+
+/// A sequence of a table, read after its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValue {
+    /// Schema and name, quoted as SQL needs it.
+    pub name: String,
+    /// None if the sequence was not readable.
+    pub last_value: Option<i64>,
+    pub is_called: bool,
+}
+
+/// One statement of `schema.sql`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ddl {
+    pub section: String,
+    pub object: String,
+    pub statement: String,
+}
+
+/// Something that is not in the backup, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub object: String,
+    pub reason: String,
+}
+
+/// A file in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Name in the tar.
+    pub name: String,
+    /// Index into `members`; none for `schema.sql`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    pub rows: u64,
+    /// 32 hex digits; none where there are no rows to digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_digest: Option<String>,
+    /// Where the tar header's member starts in the container.
+    pub header_offset: u64,
+    /// Where the data's first member starts.
+    pub data_offset: u64,
+    pub stored_bytes: u64,
+    /// The size that the tar header tells.
+    pub plain_bytes: u64,
+    /// SHA-256 in hex of the stored bytes of the data.
+    pub sha256: String,
+    /// `[offset in the container, stored length, plain length, first row, rows]`, without prologue, separators, epilogue.
+    #[serde(serialize_with = "item_per_line")]
+    pub chunks: Vec<Chunk>,
+}
+
+impl Manifest {
+    /// The text form, with its hash. Errors: serde cannot write it.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ContainerError> {
+        let failed = |error: serde_json::Error| ContainerError::unreadable("the manifest", error.to_string());
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(failed)?;
+        bytes.truncate(bytes.len().saturating_sub("\n}".len()));
+        bytes.extend_from_slice(b",\n");
+        let hash = hex::encode(Sha256::digest(&bytes));
+        bytes.extend_from_slice(format!("  \"manifest_sha256\": \"{hash}\"\n}}\n").as_bytes());
+        Ok(bytes)
+    }
+
+    /// The entry of this name.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+}
+
+fn item_per_line<T: Serialize, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut sequence = serializer.serialize_seq(Some(items.len()))?;
+    for item in items {
+        let line = serde_json::to_string(item).and_then(RawValue::from_string).map_err(S::Error::custom)?;
+        sequence.serialize_element(&line)?;
+    }
+    sequence.end()
+}

@@ -1,0 +1,220 @@
+//! Writes a container from its first byte to its last: entries, manifest, end of tar, trailer. Never seeks.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::MANIFEST_NAME;
+use super::error::ContainerError;
+use super::header::{BLOCK, padding, tar_header};
+use super::manifest::{Entry, Manifest};
+use super::trailer::Trailer;
+use crate::plan::{Compression, Format};
+use crate::stream::{Chunk, Compressor, Frame, Spooled, StreamError};
+
+/// Most plain bytes in one chunk of an entry that was given as bytes.
+const CHUNK: usize = 1 << 20;
+
+/// A container in the making. When any call fails, what was written so far is of no use.
+pub struct ContainerWriter<W: Write> {
+    out: Counted<W>,
+    compression: Compression,
+    compressor: Compressor,
+    mtime: u64,
+    names: HashSet<String>,
+    entries: Vec<Entry>,
+}
+
+/// A finished container.
+pub struct Written<W> {
+    /// What was written to, not yet flushed or synced.
+    pub out: W,
+    /// Length of the whole file.
+    pub bytes: u64,
+    /// SHA-256 of the whole file, in hex.
+    pub sha256: String,
+    /// The manifest with all that the writer set.
+    pub manifest: Manifest,
+    /// Its text, as it is in the container, for the file beside it.
+    pub manifest_bytes: Vec<u8>,
+}
+
+impl<W: Write> ContainerWriter<W> {
+    /// Starts at the first byte of `out`. `mtime` is what each entry tells. Errors: a wrong level.
+    pub fn new(out: W, compression: Compression, mtime: DateTime<Utc>) -> Result<Self, ContainerError> {
+        let compressor = Compressor::new(compression)
+            .map_err(|source| ContainerError::Stream { what: "the container".into(), source })?;
+        Ok(ContainerWriter {
+            out: Counted { inner: out, offset: 0, file: Sha256::new(), tail: None },
+            compression,
+            compressor,
+            mtime: u64::try_from(mtime.timestamp()).unwrap_or(0),
+            names: HashSet::from([MANIFEST_NAME.to_string()]),
+            entries: Vec::new(),
+        })
+    }
+
+    /// Adds what a scan spooled as one file of `format` of the manifest's member number `table`. The spool's chunks
+    /// must be of this container's compression. `out` may raise an interrupt from its `write`.
+    pub fn add_spooled(
+        &mut self,
+        name: &str,
+        table: usize,
+        format: Format,
+        spooled: &Spooled,
+        frame: &Frame,
+    ) -> Result<&Entry, ContainerError> {
+        let header_offset = self.start(name, spooled.plain_len(frame))?;
+        let data_offset = self.out.offset;
+        let copied =
+            spooled.copy_to(frame, &mut self.compressor, &mut self.out).map_err(|source| stream_error(name, source))?;
+        self.pad(name, copied.plain_bytes)?;
+        let absolute = |chunk: Chunk| Chunk { offset: data_offset + chunk.offset, ..chunk };
+        self.entries.push(Entry {
+            name: name.into(),
+            table: Some(table),
+            format: Some(format),
+            rows: spooled.rows,
+            row_digest: Some(spooled.digest.to_string()),
+            header_offset,
+            data_offset,
+            stored_bytes: copied.stored_bytes,
+            plain_bytes: copied.plain_bytes,
+            sha256: hex::encode(copied.sha256),
+            chunks: copied.chunks.into_iter().map(absolute).collect(),
+        });
+        self.last()
+    }
+
+    /// Adds a file that belongs to no table (`schema.sql`). It has chunks like any other, of no rows.
+    pub fn add_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<&Entry, ContainerError> {
+        let header_offset = self.start(name, bytes.len() as u64)?;
+        let data_offset = self.out.offset;
+        let mut hash = Sha256::new();
+        let mut chunks = Vec::new();
+        for plain in bytes.chunks(CHUNK) {
+            let offset = self.out.offset;
+            let stored = self.member(name, plain)?;
+            hash.update(&stored);
+            let (stored_len, plain_len) = (stored.len() as u64, plain.len() as u64);
+            chunks.push(Chunk { offset, stored_len, plain_len, first_row: 0, rows: 0 });
+        }
+        let stored_bytes = self.out.offset - data_offset;
+        self.pad(name, bytes.len() as u64)?;
+        self.entries.push(Entry {
+            name: name.into(),
+            table: None,
+            format: None,
+            rows: 0,
+            row_digest: None,
+            header_offset,
+            data_offset,
+            stored_bytes,
+            plain_bytes: bytes.len() as u64,
+            sha256: hex::encode(hash.finalize()),
+            chunks,
+        });
+        self.last()
+    }
+
+    /// Ends the container with `manifest`, into which it puts entries, compression and the hash of the content.
+    pub fn finish(mut self, mut manifest: Manifest) -> Result<Written<W>, ContainerError> {
+        manifest.compression = self.compression;
+        manifest.entries = std::mem::take(&mut self.entries);
+        manifest.content_bytes = self.out.offset;
+        manifest.content_sha256 = hex::encode(self.out.file.clone().finalize());
+        let text = manifest.to_bytes()?;
+        // What would be refused on reading is refused before it is a backup.
+        let manifest = Manifest::parse(&text)?;
+        self.out.tail = Some(Sha256::new());
+
+        self.names.remove(MANIFEST_NAME);
+        let header_offset = self.start(MANIFEST_NAME, text.len() as u64)?;
+        let data_offset = self.out.offset;
+        for plain in text.chunks(CHUNK) {
+            self.member(MANIFEST_NAME, plain)?;
+        }
+        let stored_len = self.out.offset - data_offset;
+        self.pad(MANIFEST_NAME, text.len() as u64)?;
+        self.member("end of tar", &[0; 2 * BLOCK])?;
+
+        let tail = self.out.tail.take().unwrap_or_default();
+        let tail_sha256 = tail.finalize().into();
+        let plain_len = text.len() as u64;
+        let trailer = Trailer { header_offset, data_offset, stored_len, plain_len, tail_sha256 };
+        self.write("trailer", &trailer.to_bytes(self.compression)?)?;
+        Ok(Written {
+            bytes: self.out.offset,
+            sha256: hex::encode(self.out.file.finalize()),
+            out: self.out.inner,
+            manifest,
+            manifest_bytes: text,
+        })
+    }
+
+    fn last(&self) -> Result<&Entry, ContainerError> {
+        self.entries.last().ok_or_else(|| ContainerError::Missing { what: "the entry just written".into() })
+    }
+
+    /// Writes the tar header of a new entry and gives its offset.
+    fn start(&mut self, name: &str, plain_bytes: u64) -> Result<u64, ContainerError> {
+        let header = tar_header(name, plain_bytes, self.mtime)?;
+        if !self.names.insert(name.into()) {
+            return Err(ContainerError::Name(name.into()));
+        }
+        let offset = self.out.offset;
+        self.member(name, &header)?;
+        Ok(offset)
+    }
+
+    fn pad(&mut self, name: &str, plain_bytes: u64) -> Result<(), ContainerError> {
+        self.member(name, &[0; BLOCK][..padding(plain_bytes)]).map(drop)
+    }
+
+    /// Writes one member (none for no bytes) after reading it back, and gives its stored bytes.
+    fn member(&mut self, name: &str, plain: &[u8]) -> Result<Vec<u8>, ContainerError> {
+        let mut stored = Vec::new();
+        self.compressor.compress_checked(plain, &mut stored, &|| false).map_err(|source| stream_error(name, source))?;
+        self.write(name, &stored)?;
+        Ok(stored)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ContainerError> {
+        self.out.write_all(bytes).map_err(|source| ContainerError::Write { what: format!("\"{name}\""), source })
+    }
+}
+
+fn stream_error(name: &str, source: StreamError) -> ContainerError {
+    match source {
+        StreamError::Write(source) => ContainerError::Write { what: format!("\"{name}\""), source },
+        source => ContainerError::Stream { what: name.into(), source },
+    }
+}
+
+/// Counts and hashes what passes.
+struct Counted<W> {
+    inner: W,
+    offset: u64,
+    file: Sha256,
+    /// Hashes from the manifest's header on.
+    tail: Option<Sha256>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        let written = bytes.get(..count).ok_or(io::ErrorKind::InvalidData)?;
+        self.offset += count as u64;
+        self.file.update(written);
+        if let Some(tail) = &mut self.tail {
+            tail.update(written);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,380 @@
+//! Tests of compressor, spool and pool together.
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::compress::PIECE;
+use super::spool::OpenSpill;
+use super::*;
+use crate::plan::Compression;
+
+const METHODS: [Compression; 3] = [Compression::None, Compression::Gzip(1), Compression::Zstd(1)];
+const LONG: Duration = Duration::from_secs(20);
+
+/// A row is a batch byte; its text is the byte's number and a line end.
+struct Numbers;
+
+impl ChunkEncoder for Numbers {
+    fn prologue(&self) -> Vec<u8> {
+        b"[\n".to_vec()
+    }
+    fn epilogue(&self) -> Vec<u8> {
+        b"\n]\n".to_vec()
+    }
+    fn separator(&self) -> &'static [u8] {
+        b",\n"
+    }
+    fn encode(
+        &self,
+        batch: &RowBatch,
+        digest: &mut RowDigest,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        for (index, byte) in batch.bytes.iter().enumerate() {
+            let row = byte.to_string();
+            digest.add_row(row.as_bytes());
+            out.extend_from_slice(if index == 0 { b"" } else { b",\n" });
+            out.extend_from_slice(row.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Calls a function for each batch, and encodes nothing.
+struct Calls<F>(F);
+
+impl<F: Fn(&RowBatch) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync> ChunkEncoder for Calls<F> {
+    fn prologue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn epilogue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn separator(&self) -> &'static [u8] {
+        b""
+    }
+    fn encode(
+        &self,
+        batch: &RowBatch,
+        _: &mut RowDigest,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        out.push(b'x');
+        (self.0)(batch)
+    }
+}
+
+fn spill() -> OpenSpill {
+    Box::new(tempfile::tempfile)
+}
+
+fn never() -> OpenSpill {
+    Box::new(|| Err(std::io::Error::other("no file was expected")))
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut seed = 1_u64;
+    let mut next = || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn plan(encoder: impl ChunkEncoder + 'static, compression: Compression, limit: usize) -> EntryPlan {
+    EntryPlan { encoder: Arc::new(encoder), compression, spool: Arc::new(Spool::new(limit, spill())) }
+}
+
+fn batch(sequence: u64, rows: &[u8]) -> RowBatch {
+    RowBatch { sequence, first_row: 3 * sequence, rows: rows.len() as u32, bytes: rows.to_vec() }
+}
+
+fn submit(pool: &Pool, batch: RowBatch) -> Result<(), StreamError> {
+    match pool.submit(batch, LONG)? {
+        Submit::Taken => Ok(()),
+        Submit::Full(_) => panic!("no room for {LONG:?}"),
+    }
+}
+
+/// Submits until the pool reports an error.
+fn failure(mut pool: Pool) -> StreamError {
+    for sequence in 0..1000 {
+        if let Err(error) = submit(&pool, batch(sequence, &[1, 2, 3])) {
+            return error;
+        }
+    }
+    pool.finish(LONG).expect_err("the pool should have failed")
+}
+
+#[test]
+fn every_method_gives_back_what_it_was_given() {
+    for method in METHODS.into_iter().chain([Compression::Gzip(6), Compression::Zstd(19)]) {
+        for plain in [noise(1), noise(100_000), vec![b'a'; 300_000], noise(PIECE), [noise(PIECE), noise(9)].concat()] {
+            let (mut stored, mut back) = (Vec::new(), Vec::new());
+            Compressor::new(method).unwrap().compress(&plain, &mut stored).unwrap();
+            Inflater::new(method).unwrap().inflate(&stored, plain.len() as u64, &mut back).unwrap();
+            assert!(back == plain, "{method:?} {}", plain.len());
+            let mut streamed = Vec::new();
+            plain_reader(&stored[..], plain.len() as u64).unwrap().read_to_end(&mut streamed).unwrap();
+            assert!(streamed == plain, "{method:?} {}", plain.len());
+        }
+    }
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused() {
+    for method in [Compression::Gzip(13), Compression::Zstd(0), Compression::Zstd(20)] {
+        assert!(matches!(Compressor::new(method), Err(StreamError::Level { .. })), "{method:?}");
+    }
+}
+
+#[test]
+fn the_check_finds_every_flipped_byte() {
+    let plain = b"some text, some text, some more text";
+    for method in METHODS {
+        let mut compressor = Compressor::new(method).unwrap();
+        let mut stored = Vec::new();
+        compressor.compress(plain, &mut stored).unwrap();
+        compressor.check(plain, &stored).unwrap();
+        let header = if matches!(method, Compression::Gzip(_)) { 10 } else { 0 }; // time and system: no data
+        for at in header..stored.len() {
+            let mut wrong = stored.clone();
+            wrong[at] ^= 0x11;
+            assert!(compressor.check(plain, &wrong).is_err(), "{method:?} byte {at}");
+        }
+        assert!(compressor.check(&plain[1..], &stored).is_err());
+        assert!(compressor.check(plain, &[&stored[..], b"x"].concat()).is_err());
+        assert!(compressor.check(plain, &stored[..stored.len() - 1]).is_err());
+    }
+}
+
+#[test]
+fn inflating_stops_at_the_announced_length() {
+    let bomb = vec![0; 3 * PIECE];
+    for method in METHODS {
+        let mut stored = Vec::new();
+        Compressor::new(method).unwrap().compress(&bomb, &mut stored).unwrap();
+        for announced in [0, 10, PIECE as u64, 2 * PIECE as u64 + 1] {
+            let mut out = Vec::new();
+            Inflater::new(method).unwrap().inflate(&stored, announced, &mut out).unwrap_err();
+            assert!(out.len() as u64 <= announced + 1, "{method:?} {announced} {}", out.len());
+        }
+        let mut out = Vec::new();
+        plain_reader(&stored[..], 1000).unwrap().read_to_end(&mut out).unwrap_err();
+        assert!(out.len() <= 64 << 10);
+    }
+}
+
+#[test]
+fn a_forged_length_costs_no_memory() {
+    for method in METHODS {
+        let (mut stored, mut out) = (Vec::new(), Vec::new());
+        Compressor::new(method).unwrap().compress(b"little", &mut stored).unwrap();
+        Inflater::new(method).unwrap().inflate(&stored, 1 << 50, &mut out).unwrap_err();
+        assert!(out.capacity() < 1 << 20, "{method:?}");
+    }
+}
+
+#[test]
+fn bytes_after_the_last_member_are_an_error() {
+    for method in [Compression::Gzip(1), Compression::Zstd(1)] {
+        let mut stored = Vec::new();
+        Compressor::new(method).unwrap().compress(b"text", &mut stored).unwrap();
+        stored.extend_from_slice(b"garbage");
+        assert!(plain_reader(&stored[..], 1000).unwrap().read_to_end(&mut Vec::new()).is_err(), "{method:?}");
+    }
+}
+
+fn meta(sequence: u64, plain: &[u8]) -> ChunkMeta {
+    ChunkMeta { sequence, first_row: sequence, rows: 1, plain_len: plain.len() as u64, digest: RowDigest::default() }
+}
+
+fn copy(spooled: &Spooled, frame: &Frame, method: Compression) -> (Copied, Vec<u8>) {
+    let mut out = Vec::new();
+    let copied = spooled.copy_stream(frame, &mut Compressor::new(method).unwrap(), &mut out).unwrap();
+    (copied, out)
+}
+
+#[test]
+fn chunks_come_back_in_order_from_memory_and_from_disk() {
+    for limit in [0, 50, 1 << 20] {
+        let spool = Spool::new(limit, if limit > 1000 { never() } else { spill() });
+        let texts: Vec<Vec<u8>> = (0..20).map(|number| noise(number * 3)).collect();
+        for sequence in [7, 3, 0, 1, 2, 6, 5, 4, 19, 18, 17, 16, 15, 8, 9, 10, 11, 12, 13, 14] {
+            spool.append(meta(sequence, &texts[sequence as usize]), &texts[sequence as usize]).unwrap();
+        }
+        let frame = Frame { prologue: b"<".to_vec(), separator: b"|".to_vec(), epilogue: b">".to_vec() };
+        let (copied, out) = copy(&spool.finish().unwrap(), &frame, Compression::None);
+        let expected = [b"<".to_vec(), texts[1..].join(&b'|'), b">".to_vec()].concat();
+        assert_eq!(out, expected, "limit {limit}");
+        assert_eq!(copied.plain_bytes, expected.len() as u64);
+        for (chunk, text) in copied.chunks.iter().zip(&texts) {
+            assert_eq!(&out[chunk.offset as usize..][..chunk.stored_len as usize], &text[..]);
+        }
+    }
+}
+
+#[test]
+fn a_spool_with_a_gap_does_not_finish() {
+    for sequences in [vec![1], vec![0, 2], vec![0, 0, 1]] {
+        let spool = Spool::new(100, never());
+        sequences.iter().for_each(|&sequence| spool.append(meta(sequence, b"x"), b"x").unwrap());
+        assert!(matches!(spool.finish(), Err(StreamError::Gap { .. })), "{sequences:?}");
+    }
+}
+
+#[test]
+fn a_spool_keeps_its_memory_bounded() {
+    let spool = Spool::new(1 << 20, spill());
+    let chunk = noise(100_000);
+    for sequence in 0..500 {
+        spool.append(meta(sequence, &chunk), &chunk).unwrap();
+        assert!(spool.in_memory() <= 2 << 20);
+    }
+    assert_eq!(spool.finish().unwrap().stored_bytes, 50_000_000);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_a_gap() {
+    let spool = Spool::new(0, Box::new(|| Err(std::io::Error::from_raw_os_error(28))));
+    let error = spool.append(meta(0, b"x"), b"x").unwrap_err();
+    assert!(matches!(error, StreamError::Spill { source, .. } if source.raw_os_error() == Some(28)));
+}
+
+#[test]
+fn a_spill_file_that_lies_is_found() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_path_buf();
+    let open = move || std::fs::File::options().read(true).write(true).open(&path);
+    let spool = Spool::new(0, Box::new(open));
+    spool.append(meta(0, b"hello"), b"hello").unwrap();
+    std::fs::File::options().write(true).open(file.path()).unwrap().write_all(b"j").unwrap();
+    let error = spool
+        .finish()
+        .unwrap()
+        .copy_to(&Frame::default(), &mut Compressor::new(Compression::None).unwrap(), &mut Vec::new())
+        .unwrap_err();
+    assert!(matches!(error, StreamError::SpillChanged { sequence: 0 }), "{error}");
+}
+
+#[test]
+fn no_rows_still_make_a_file_that_tools_can_read() {
+    for method in METHODS {
+        let spooled = Spool::new(0, never()).finish().unwrap();
+        let (copied, out) = copy(&spooled, &Frame::default(), method);
+        assert_eq!((copied.plain_bytes, copied.stored_bytes), (0, out.len() as u64));
+        assert_eq!(out.is_empty(), method == Compression::None);
+        let mut plain = Vec::new();
+        plain_reader(&out[..], 0).unwrap().read_to_end(&mut plain).unwrap();
+        assert!(plain.is_empty());
+    }
+}
+
+#[test]
+fn a_pool_writes_every_format_in_the_order_of_the_scan() {
+    for (method, threads) in METHODS.into_iter().zip([1, 2, 5]) {
+        let entries = vec![plan(Numbers, method, 100), plan(Numbers, Compression::None, 1 << 20)];
+        let mut pool = Pool::start(threads, entries.clone(), 2).unwrap();
+        let mut expected = RowDigest::default();
+        for sequence in 0..200_u8 {
+            let rows = [sequence, 0, 9];
+            rows.iter().for_each(|row| expected.add_row(row.to_string().as_bytes()));
+            submit(&pool, batch(sequence.into(), &rows)).unwrap();
+        }
+        assert_eq!(pool.finish(LONG).unwrap(), Finish::Done);
+        let rows: Vec<String> = (0..200).map(|number| format!("{number},\n0,\n9")).collect();
+        for entry in entries {
+            let spooled = entry.spool.finish().unwrap();
+            assert_eq!((spooled.rows, spooled.digest), (600, expected));
+            let (copied, out) = copy(&spooled, &Frame::of(&Numbers), entry.compression);
+            let mut text = String::new();
+            plain_reader(&out[..], copied.plain_bytes).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, format!("[\n{}\n]\n", rows.join(",\n")));
+        }
+    }
+}
+
+#[test]
+fn a_compressor_that_returns_wrong_bytes_is_caught() {
+    let entries = vec![plan(Numbers, Compression::Gzip(1), 100)];
+    let pool = Pool::start_with(2, entries, 2, |_| Ok(Compressor::lying())).unwrap();
+    let error = failure(pool);
+    assert!(matches!(error, StreamError::WrongBytes { piece: 0, .. }), "{error}");
+}
+
+#[test]
+fn a_panic_of_the_encoder_is_an_error_with_its_message() {
+    let encoder = Calls(|batch: &RowBatch| if batch.sequence == 3 { panic!("row {} is odd", 9) } else { Ok(()) });
+    let error = failure(Pool::start(2, vec![plan(encoder, Compression::Gzip(1), 100)], 2).unwrap());
+    assert!(matches!(&error, StreamError::Panicked(text) if text == "row 9 is odd"), "{error}");
+}
+
+#[test]
+fn an_error_of_the_encoder_tells_the_rows() {
+    let encoder = Calls(|batch: &RowBatch| if batch.sequence == 3 { Err("bad value".into()) } else { Ok(()) });
+    let error = failure(Pool::start(2, vec![plan(encoder, Compression::Gzip(1), 100)], 2).unwrap());
+    assert_eq!(error.to_string(), "the encoder failed on rows 9 to 11: bad value");
+}
+
+#[test]
+fn a_full_queue_gives_the_batch_back() {
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let encoder = Calls(move |_: &RowBatch| Ok(wait.lock().unwrap().recv()?));
+    let mut pool = Pool::start(1, vec![plan(encoder, Compression::None, 100)], 1).unwrap();
+    submit(&pool, batch(0, b"abc")).unwrap();
+    submit(&pool, batch(1, b"abc")).unwrap();
+    let Submit::Full(back) = pool.submit(batch(2, b"xyz"), Duration::from_millis(20)).unwrap() else {
+        panic!("there was no room")
+    };
+    assert_eq!(back.bytes, b"xyz");
+    assert_eq!(pool.finish(Duration::from_millis(20)).unwrap(), Finish::Pending);
+    (0..2).for_each(|_| release.send(()).unwrap());
+    assert_eq!(pool.finish(LONG).unwrap(), Finish::Done);
+    assert!(pool.take_buffer().capacity() > 0);
+}
+
+#[test]
+fn a_cancel_ends_within_200_milliseconds() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let encoder = Calls(move |_: &RowBatch| {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(50));
+        Ok(())
+    });
+    let pool = Pool::start(2, vec![plan(encoder, Compression::Gzip(1), 100)], 50).unwrap();
+    (0..50).for_each(|sequence| submit(&pool, batch(sequence, b"abc")).unwrap());
+    let start = Instant::now();
+    pool.cancel();
+    assert!(matches!(pool.submit(batch(50, b"abc"), LONG), Err(StreamError::Cancelled)));
+    drop(pool);
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(seen.load(Ordering::SeqCst) < 10);
+}
+
+#[test]
+fn worker_threads_block_every_signal_and_the_caller_none() {
+    let status = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_string()
+    };
+    let before = status("/proc/thread-self/status", "SigBlk:");
+    let (send, masks) = std::sync::mpsc::channel();
+    let encoder = Calls(move |_: &RowBatch| {
+        send.send(status("/proc/thread-self/status", "SigBlk:"))?;
+        Ok(())
+    });
+    let mut pool = Pool::start(1, vec![plan(encoder, Compression::None, 100)], 1).unwrap();
+    submit(&pool, batch(0, b"abc")).unwrap();
+    let mask = u64::from_str_radix(&masks.recv_timeout(LONG).unwrap(), 16).unwrap();
+    // SIGKILL and SIGSTOP cannot be blocked, 32 and 33 belong to the C library.
+    let possible = u64::MAX & !(1 << 8 | 1 << 18 | 1 << 31 | 1 << 32);
+    assert_eq!(mask & possible, possible, "{mask:x}");
+    assert_eq!(status("/proc/thread-self/status", "SigBlk:"), before);
+    assert_eq!(pool.finish(LONG).unwrap(), Finish::Done);
+}
