@@ -6,6 +6,8 @@ mod csv;
 mod datetime;
 mod encoder;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod json;
 mod jsonb;
 mod number;
