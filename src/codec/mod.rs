@@ -1,6 +1,24 @@
-//! Rows on their way: how a value travels off the backend (`wire`), what its text is (`text`, `numeric`, `jsonb`,
-//! `array`, `datetime`), and how a row reads in each format (`csv`, `json`, `sql`).
+//! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
+//! it), how a row reads in each format (`csv`, `json`, `sql`), and how the rows are found again (`split`).
 
+mod array;
+mod csv;
+mod datetime;
+mod encoder;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod json;
+mod jsonb;
+mod number;
+mod numeric;
+mod raw;
+pub mod split;
+mod sql;
+mod text;
+mod value;
 pub mod wire;
 
+pub use encoder::{Encoder, Format};
+pub use error::EncodeError;
 pub use wire::{Column, RowBatch, ValueKind};

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::error::{EncodeError, Fault};
+
 /// The length that stands for SQL NULL.
 pub const NULL_LENGTH: u32 = u32::MAX;
 
@@ -87,4 +89,84 @@ pub struct RowBatch {
     pub rows: u32,
     /// The rows, one after another.
     pub bytes: Vec<u8>,
+}
+
+impl RowBatch {
+    /// Appends one SQL NULL.
+    pub fn push_null(&mut self) {
+        self.bytes.extend_from_slice(&NULL_LENGTH.to_le_bytes());
+    }
+
+    /// Appends one value, whose bytes are as its column's `ValueKind` says.
+    ///
+    /// # Errors
+    /// `RowTooLong` if no length can tell how long it is.
+    pub fn push_value(&mut self, value: &[u8]) -> Result<(), EncodeError> {
+        let length = u32::try_from(value.len()).ok().filter(|length| *length != NULL_LENGTH);
+        let length = length.ok_or(EncodeError::RowTooLong { row: self.first_row + u64::from(self.rows) })?;
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// Counts the row that was pushed.
+    pub fn end_row(&mut self) {
+        self.rows += 1;
+    }
+}
+
+/// Reads the fields of a batch one after another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(batch: &'a RowBatch) -> Self {
+        Fields(&batch.bytes)
+    }
+
+    /// The next field, `None` for NULL.
+    #[inline]
+    pub(super) fn take(&mut self) -> Result<Option<&'a [u8]>, Fault> {
+        let short = Fault::Malformed("the batch ends within the row");
+        let (length, rest) = self.0.split_first_chunk::<4>().ok_or(short)?;
+        let length = u32::from_le_bytes(*length);
+        if length == NULL_LENGTH {
+            self.0 = rest;
+            return Ok(None);
+        }
+        let (value, rest) = rest.split_at_checked(length as usize).ok_or(short)?;
+        self.0 = rest;
+        Ok(Some(value))
+    }
+
+    /// Whether all was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_in_order() {
+        let mut batch = RowBatch::default();
+        batch.push_null();
+        batch.push_value(b"").unwrap();
+        batch.push_value(b"ab").unwrap();
+        batch.end_row();
+        let mut fields = Fields::new(&batch);
+        assert_eq!(fields.take(), Ok(None));
+        assert_eq!(fields.take(), Ok(Some(&b""[..])));
+        assert_eq!(fields.take(), Ok(Some(&b"ab"[..])));
+        assert!(fields.is_empty() && fields.take().is_err());
+    }
+
+    #[test]
+    fn a_cut_field_is_refused() {
+        for bytes in [vec![1, 0, 0], vec![2, 0, 0, 0, b'a']] {
+            assert!(Fields::new(&RowBatch { bytes, ..RowBatch::default() }).take().is_err());
+        }
+    }
 }

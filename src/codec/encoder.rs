@@ -1,0 +1,174 @@
+//! From a batch of rows to the text of a chunk, in any of the three formats.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::csv::Csv;
+use super::error::{EncodeError, Fault, Outcome};
+use super::json::Json;
+use super::sql::{self, Sql};
+use super::value::Scratch;
+use super::wire::{Column, Fields, RowBatch};
+use crate::stream::RowDigest;
+
+/// The most bytes a row's text may have: PostgreSQL takes no longer line, and no longer value.
+pub(super) const ROW_LIMIT: usize = (1 << 30) - 1;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Csv,
+    Json,
+    Sql,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Csv => "csv",
+            Format::Json => "json",
+            Format::Sql => "sql",
+        })
+    }
+}
+
+/// Writes the rows of one table in one format. A clone shares all, so each thread may have its own.
+#[derive(Debug, Clone)]
+pub struct Encoder(Arc<Plan>);
+
+#[derive(Debug)]
+struct Plan {
+    names: Vec<String>,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Csv(Csv),
+    Json(Json),
+    Sql(Sql),
+}
+
+impl Encoder {
+    /// The bytes of `COPY … (FORMAT csv, HEADER)`, without generated columns.
+    pub fn csv(columns: &[Column]) -> Self {
+        Self::new(columns, Rows::Csv(Csv::new(columns)))
+    }
+
+    /// A JSON array with one `row_to_json` object a line.
+    pub fn json(columns: &[Column]) -> Self {
+        Self::new(columns, Rows::Json(Json::new(columns)))
+    }
+
+    /// One INSERT a row into `table`, which stands in the text as it is: qualified and quoted.
+    pub fn sql(columns: &[Column], table: &str) -> Self {
+        Self::new(columns, Rows::Sql(Sql::new(columns, table)))
+    }
+
+    fn new(columns: &[Column], rows: Rows) -> Self {
+        Encoder(Arc::new(Plan { names: columns.iter().map(|column| column.name.clone()).collect(), rows }))
+    }
+
+    /// The format of the rows.
+    pub fn format(&self) -> Format {
+        match self.0.rows {
+            Rows::Csv(_) => Format::Csv,
+            Rows::Json(_) => Format::Json,
+            Rows::Sql(_) => Format::Sql,
+        }
+    }
+
+    /// The bytes before the first row.
+    pub fn prologue(&self) -> Vec<u8> {
+        match &self.0.rows {
+            Rows::Csv(csv) => csv.header().to_vec(),
+            Rows::Json(_) => b"[\n".to_vec(),
+            Rows::Sql(_) => sql::PROLOGUE.into(),
+        }
+    }
+
+    /// The bytes after the last row.
+    pub fn epilogue(&self) -> Vec<u8> {
+        if self.format() == Format::Json { b"\n]\n".to_vec() } else { vec![] }
+    }
+
+    /// The bytes between two chunks that both have rows.
+    pub fn separator(&self) -> &'static [u8] {
+        if self.format() == Format::Json { b",\n" } else { b"" }
+    }
+
+    /// Appends the text of a batch to `out` and adds each row, without line end or separator, to `digest`.
+    /// In CSV and SQL every row ends in a line feed; in JSON rows are joined by `,\n`.
+    ///
+    /// # Errors
+    /// A row longer than 1 GiB, or bytes that are no value of their kind; then `out` is as before, and `digest` is
+    /// of no use.
+    pub fn encode(&self, batch: &RowBatch, digest: &mut RowDigest, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode_each(batch, out, |row| digest.add_row(row))
+    }
+
+    /// As `encode`, with any use of each row's bytes in the place of the digest.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub fn encode_each(
+        &self,
+        batch: &RowBatch,
+        out: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        let outcome = match &self.0.rows {
+            Rows::Csv(csv) => self.run(batch, out, b"\n", |f, s, o, at| csv.row(f, s, o, at), &mut each),
+            Rows::Json(json) => self.run(batch, out, b",\n", |f, s, o, at| json.row(f, s, o, at), &mut each),
+            Rows::Sql(sql) => self.run(batch, out, b"\n", |f, s, o, at| sql.row(f, s, o, at), &mut each),
+        };
+        match outcome {
+            Ok(()) if self.format() == Format::Json && batch.rows > 0 => out.truncate(out.len() - b",\n".len()),
+            Ok(()) => {}
+            Err(_) => out.truncate(start),
+        }
+        outcome
+    }
+
+    fn run(
+        &self,
+        batch: &RowBatch,
+        out: &mut Vec<u8>,
+        end: &[u8],
+        write: impl Fn(&mut Fields, &mut Scratch, &mut Vec<u8>, &mut usize) -> Outcome,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<(), EncodeError> {
+        let mut fields = Fields::new(batch);
+        let mut scratch = Scratch::default();
+        for index in 0..batch.rows {
+            let start = out.len();
+            let mut at = 0;
+            write(&mut fields, &mut scratch, out, &mut at).map_err(|fault| self.error(fault, batch, index, at))?;
+            let row = &out[start..];
+            if row.len() > ROW_LIMIT {
+                return Err(self.error(Fault::TooLong, batch, index, at));
+            }
+            each(row);
+            out.extend_from_slice(end);
+        }
+        if fields.is_empty() {
+            return Ok(());
+        }
+        Err(EncodeError::BrokenBatch { sequence: batch.sequence, reason: "it holds more than its rows" })
+    }
+
+    #[cold]
+    fn error(&self, fault: Fault, batch: &RowBatch, index: u32, at: usize) -> EncodeError {
+        let row = batch.first_row + u64::from(index);
+        match fault {
+            Fault::TooLong => EncodeError::RowTooLong { row },
+            Fault::Malformed(reason) => {
+                EncodeError::Malformed { row, column: self.0.names.get(at).cloned().unwrap_or_default(), reason }
+            }
+        }
+    }
+}
