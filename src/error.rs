@@ -5,8 +5,8 @@ use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
 use agent_backup_core::store::StoreError;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
 /// A result inside the extension. The SQL edge turns the error into an `ErrorReport` by `?`.
@@ -108,14 +108,18 @@ impl Error {
                 Some(format!("Ask the owner to run: GRANT SELECT ON {table} TO {};", crate::ident::current_user()))
             }
             RowSecurity { .. } => Some(
-                "A backup must see every row: run it as the table's owner, a superuser or a role with BYPASSRLS.".into(),
+                "A backup must see every row: run it as the table's owner, a superuser or a role with BYPASSRLS."
+                    .into(),
             ),
-            UnknownTable { near, .. } | NotMember { near, .. } | UnknownColumn { near, .. } | UnknownSet { near, .. } => {
-                did_you_mean(near)
-            }
+            UnknownTable { near, .. }
+            | NotMember { near, .. }
+            | UnknownColumn { near, .. }
+            | UnknownSet { near, .. } => did_you_mean(near),
             NotBackedUp { hint, .. } => Some((*hint).to_owned()),
             Rewritten { .. } => Some("Run the backup again in a new transaction.".into()),
-            LockTimeout { .. } => Some("See pg_locks for the session that holds it, or raise agent_backup.lock_timeout.".into()),
+            LockTimeout { .. } => {
+                Some("See pg_locks for the session that holds it, or raise agent_backup.lock_timeout.".into())
+            }
             Busy { holder: Some(pid), .. } => Some(format!("Session {pid} is working on it; see pg_stat_activity.")),
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),

@@ -101,7 +101,8 @@ fn near_tables(wanted: &str) -> Vec<String> {
     let bare = wanted.rsplit('.').next().unwrap_or(wanted).trim_matches('"');
     // A hint is worth less than the error it hangs on: without candidates there is none.
     let tables = tables.unwrap_or_default();
-    let shown = tables.into_iter().map(|(schema, name)| if schema == "public" { name } else { format!("{schema}.{name}") });
+    let shown =
+        tables.into_iter().map(|(schema, name)| if schema == "public" { name } else { format!("{schema}.{name}") });
     near_last_part(bare, shown)
 }
 

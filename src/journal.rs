@@ -211,7 +211,8 @@ pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
 /// Marks a listed backup as damaged: its status becomes incomplete, with the reason.
 pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
     as_owner(|| {
-        let statement = "UPDATE agent_backup.backup_catalog SET status = 'incomplete', error_message = $2 WHERE backup_id = $1";
+        let statement =
+            "UPDATE agent_backup.backup_catalog SET status = 'incomplete', error_message = $2 WHERE backup_id = $1";
         sql::execute(statement, &[backup_id.into(), reason.into()]).map(drop)
     })
 }

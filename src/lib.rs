@@ -1,3 +1,27 @@
-//! agent_backup: backs up chosen tables of a live PostgreSQL database from inside it.
+//! agent_backup: backs up chosen tables of a live PostgreSQL database from inside it. The map, in the order of the flow;
+//! what knows nothing of PostgreSQL (codec, stream, container, store, plan) is the crate `agent_backup_core`, see core.rs.
+
+mod api; // the SQL functions: arguments, rights, rows
+mod error; // everything that can go wrong
+mod ident; // names: resolve and quote
+mod journal; // the only writer of the catalogue
+mod journal_sets; // … of the sets
+mod pg_compat; // where the versions of PostgreSQL differ
+mod run; // doing it: backup, export, reconcile
+mod server; // snapshot, locks, rights, pinned settings
+mod settings; // every setting
+mod table; // the only door to user tables
+
+use pgrx::prelude::*;
 
 pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
+extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
+extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::register();
+}

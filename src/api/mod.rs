@@ -3,6 +3,15 @@
 
 mod backup;
 mod export;
-mod lock_key;
+pub mod lock_key;
 mod reconcile;
 mod sets;
+
+use std::time::Duration;
+
+use pgrx::datum::Interval;
+
+/// A duration as SQL shows it, to the microsecond.
+fn interval(took: Duration) -> Option<Interval> {
+    Interval::new(0, 0, i64::try_from(took.as_micros()).ok()?).ok()
+}

@@ -1,9 +1,7 @@
 //! From a batch of rows to the text of a chunk, in any of the three formats.
 
-use std::fmt;
+use std::error::Error;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use super::csv::Csv;
 use super::error::{EncodeError, Fault, Outcome};
@@ -11,29 +9,11 @@ use super::json::Json;
 use super::sql::{self, Sql};
 use super::value::Scratch;
 use super::wire::{Column, Fields, RowBatch};
-use crate::stream::RowDigest;
+use crate::plan::Format;
+use crate::stream::{ChunkEncoder, RowDigest};
 
 /// The most bytes a row's text may have: PostgreSQL takes no longer line, and no longer value.
 pub(super) const ROW_LIMIT: usize = (1 << 30) - 1;
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    Csv,
-    Json,
-    Sql,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Format::Csv => "csv",
-            Format::Json => "json",
-            Format::Sql => "sql",
-        })
-    }
-}
 
 /// Writes the rows of one table in one format. A clone shares all, so each thread may have its own.
 #[derive(Debug, Clone)]
@@ -170,5 +150,28 @@ impl Encoder {
                 EncodeError::Malformed { row, column: self.0.names.get(at).cloned().unwrap_or_default(), reason }
             }
         }
+    }
+}
+
+impl ChunkEncoder for Encoder {
+    fn prologue(&self) -> Vec<u8> {
+        Encoder::prologue(self)
+    }
+
+    fn epilogue(&self) -> Vec<u8> {
+        Encoder::epilogue(self)
+    }
+
+    fn separator(&self) -> &'static [u8] {
+        Encoder::separator(self)
+    }
+
+    fn encode(
+        &self,
+        batch: &RowBatch,
+        digest: &mut RowDigest,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(Encoder::encode(self, batch, digest, out)?)
     }
 }

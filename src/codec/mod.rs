@@ -19,6 +19,6 @@ mod text;
 mod value;
 pub mod wire;
 
-pub use encoder::{Encoder, Format};
+pub use encoder::Encoder;
 pub use error::EncodeError;
 pub use wire::{Column, RowBatch, ValueKind};

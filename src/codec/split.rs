@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::encoder::Format;
+use crate::plan::Format;
 use crate::stream::RowDigest;
 
 /// The rows of a chunk's text, each without line end or separator. The chunk holds whole rows and no prologue; for

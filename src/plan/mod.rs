@@ -2,6 +2,8 @@
 
 pub mod names;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The form of a table's data in a file.
@@ -22,6 +24,12 @@ pub enum Compression {
     Gzip(u8),
     /// zstd levels 1 to 19.
     Zstd(u8),
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(names::extension(*self))
+    }
 }
 
 impl Format {

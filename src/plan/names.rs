@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn the_first_of_the_day_has_the_short_name() {
-        let names: Vec<_> = suffixes(noon()).take(3).map(|s| container("agent_sdk", &s, Compression::Gzip(1))).collect();
+        let names: Vec<_> =
+            suffixes(noon()).take(3).map(|s| container("agent_sdk", &s, Compression::Gzip(1))).collect();
         assert_eq!(
             names,
             [

@@ -135,7 +135,8 @@ fn read_members(
     compression: Compression,
     directory: &Directory,
 ) -> Result<Read> {
-    let oids: Vec<pg_sys::Oid> = locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
+    let oids: Vec<pg_sys::Oid> =
+        locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
     let mut read = Read { outcomes: Vec::new(), entries: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
     for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
@@ -158,10 +159,14 @@ fn read_members(
         announce(&outcome, &read.entries, ordinal);
         read.outcomes.push(outcome);
     }
-    let done: Vec<pg_sys::Oid> = read.outcomes.iter().filter_map(|outcome| match &outcome.state {
-        State::Done { described, .. } => Some(described.oid),
-        State::Absent | State::Failed(_) => None,
-    }).collect();
+    let done: Vec<pg_sys::Oid> = read
+        .outcomes
+        .iter()
+        .filter_map(|outcome| match &outcome.state {
+            State::Done { described, .. } => Some(described.oid),
+            State::Absent | State::Failed(_) => None,
+        })
+        .collect();
     if !done.is_empty() {
         (read.ddl, read.left_out) = (ddl::statements(&done)?, ddl::left_out(&done)?);
     }
@@ -208,7 +213,10 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
     parsed.sort();
     parsed.dedup();
     if parsed.is_empty() {
-        return Err(Error::InvalidOption { option: "formats", reason: "at least one of csv, json, sql is needed".into() });
+        return Err(Error::InvalidOption {
+            option: "formats",
+            reason: "at least one of csv, json, sql is needed".into(),
+        });
     }
     Ok(parsed)
 }
@@ -220,7 +228,8 @@ fn announce(outcome: &Outcome, entries: &[NamedEntry], ordinal: usize) {
         State::Failed(reason) => say::table_failed(&name, reason),
         State::Done { rows, .. } => {
             let own = entries.iter().filter(|named| named.member == ordinal).map(|named| &named.entry.spooled);
-            let (plain, stored) = own.fold((0, 0), |(p, s), spooled| (p + spooled.plain_bytes, s + spooled.stored_bytes));
+            let (plain, stored) =
+                own.fold((0, 0), |(p, s), spooled| (p + spooled.plain_bytes, s + spooled.stored_bytes));
             say::table_done(&name, *rows, plain, stored, outcome.took);
         }
     }
@@ -263,9 +272,13 @@ fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], di
         ),
     };
     let record = match placed {
-        Some(placed) => {
-            journal::from_manifest(&placed.manifest, directory, &(&placed.container).into(), &(&placed.manifest_file).into(), error)
-        }
+        Some(placed) => journal::from_manifest(
+            &placed.manifest,
+            directory,
+            &(&placed.container).into(),
+            &(&placed.manifest_file).into(),
+            error,
+        ),
         None => journal::of_failure(manifest, directory, error),
     };
     journal::record(&record)

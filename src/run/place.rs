@@ -68,9 +68,7 @@ fn rule() -> DirectoryRule {
 
 fn lock(directory: &Directory, set: &str) -> Result<DirectoryLock> {
     directory.lock_exclusive().map_err(|error| match error {
-        StoreError::Busy { holder, .. } => {
-            Error::Busy { set: set.to_owned(), holder: holder.map(u32::cast_signed) }
-        }
+        StoreError::Busy { holder, .. } => Error::Busy { set: set.to_owned(), holder: holder.map(u32::cast_signed) },
         other => other.into(),
     })
 }

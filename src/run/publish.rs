@@ -59,20 +59,17 @@ pub fn place(
 }
 
 /// The first suffix of which neither file exists. The directory is locked: nobody takes it before we do.
-fn free_suffix(
-    directory: &Directory,
-    set: &str,
-    started: DateTime<Utc>,
-    compression: Compression,
-) -> Result<String> {
-    let taken: std::collections::HashSet<String> = directory.list()?.into_iter().map(|file| file.name).collect();
+fn free_suffix(directory: &Directory, set: &str, started: DateTime<Utc>, compression: Compression) -> Result<String> {
+    let taken: std::collections::HashSet<std::ffi::OsString> =
+        directory.list()?.into_iter().map(|file| file.name).collect();
     let free = |suffix: &String| {
         let container = names::container(set, suffix, compression);
-        !taken.contains(&container) && !taken.contains(&names::manifest(suffix))
+        !taken.contains(container.as_ref() as &std::ffi::OsStr)
+            && !taken.contains(names::manifest(suffix).as_ref() as &std::ffi::OsStr)
     };
-    names::suffixes(started).find(free).ok_or_else(|| {
-        Error::Store(StoreError::NoName { path: directory.path().to_owned() })
-    })
+    names::suffixes(started)
+        .find(free)
+        .ok_or_else(|| Error::Store(StoreError::NoName { path: directory.path().to_owned() }))
 }
 
 /// A container without its manifest is no backup: it goes again unless it is kept.

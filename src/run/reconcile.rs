@@ -7,7 +7,7 @@ use std::io::Read;
 
 use agent_backup_core::container::{Container, Manifest};
 use agent_backup_core::plan::names;
-use agent_backup_core::store::{Directory, FileInfo};
+use agent_backup_core::store::{Directory, FileKind};
 
 use crate::error::{Error, Result};
 use crate::journal::{self, FileFacts, KnownFile};
@@ -24,9 +24,20 @@ pub struct Finding {
     pub details: String,
 }
 
+/// A regular file of a set's directory, with a name that can be one of ours.
+struct Found {
+    name: String,
+    size: u64,
+}
+
+fn regular_files(directory: &Directory) -> Result<Vec<Found>> {
+    let regular = directory.list()?.into_iter().filter(|file| file.kind == FileKind::Regular);
+    Ok(regular.filter_map(|file| Some(Found { name: file.name.into_string().ok()?, size: file.size })).collect())
+}
+
 /// Adopts what the catalogue does not list and looks for what it lists and the disk has not. The directory is locked.
 pub fn set(set: &str, directory: &Directory) -> Result<Vec<Finding>> {
-    let files = directory.list()?;
+    let files = regular_files(directory)?;
     let known = journal::files_in(&directory.path().display().to_string())?;
     let mut findings = adopt(set, directory, &files, &known)?;
     for backup in &known {
@@ -37,7 +48,7 @@ pub fn set(set: &str, directory: &Directory) -> Result<Vec<Finding>> {
 
 /// The part of it that each backup begins with.
 pub fn adopt_strays(set: &str, directory: &Directory) -> Result<()> {
-    let files = directory.list()?;
+    let files = regular_files(directory)?;
     let known = journal::files_in(&directory.path().display().to_string())?;
     for finding in adopt(set, directory, &files, &known)? {
         pgrx::notice!("{}: {} ({})", finding.file, finding.action, finding.details);
@@ -45,8 +56,8 @@ pub fn adopt_strays(set: &str, directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-fn adopt(set: &str, directory: &Directory, files: &[FileInfo], known: &[KnownFile]) -> Result<Vec<Finding>> {
-    let by_name: HashMap<&str, &FileInfo> = files.iter().map(|file| (file.name.as_str(), file)).collect();
+fn adopt(set: &str, directory: &Directory, files: &[Found], known: &[KnownFile]) -> Result<Vec<Finding>> {
+    let by_name: HashMap<&str, &Found> = files.iter().map(|file| (file.name.as_str(), file)).collect();
     let mut findings = Vec::new();
     for file in files {
         let listed = known.iter().any(|k| k.file_name == file.name || k.manifest_name == file.name);
@@ -67,30 +78,37 @@ fn adopt(set: &str, directory: &Directory, files: &[FileInfo], known: &[KnownFil
 }
 
 /// Lists a container whose manifest stands beside it.
-fn adopt_one(directory: &Directory, file: &FileInfo, manifest: &FileInfo, action: &'static str) -> Result<Finding> {
+fn adopt_one(directory: &Directory, file: &Found, manifest: &Found, action: &'static str) -> Result<Finding> {
     let bytes = read(directory.open_file(&manifest.name)?)?;
     let parsed = parse(&manifest.name, &bytes)?;
     let container = FileFacts { name: file.name.clone(), size: file.size, sha256: None };
     let manifest_file = FileFacts {
         name: manifest.name.clone(),
         size: manifest.size,
-        sha256: Some(agent_backup_core::store::sha256_hex(&bytes)),
+        sha256: Some(agent_backup_core::stream::sha256_hex(&bytes)),
     };
     if parsed.content_bytes > file.size {
-        let reason = format!("its container holds {} bytes and should hold more than {}", file.size, parsed.content_bytes);
+        let reason =
+            format!("its container holds {} bytes and should hold more than {}", file.size, parsed.content_bytes);
         return Err(Error::Manifest { file: manifest.name.clone(), reason });
     }
-    let failed = parsed.members.iter().filter_map(|member| member.error.as_ref().map(|e| format!("{}: {e}", member.display)));
+    let failed =
+        parsed.members.iter().filter_map(|member| member.error.as_ref().map(|e| format!("{}: {e}", member.display)));
     let failed: Vec<String> = failed.collect();
     let error = (!failed.is_empty()).then(|| failed.join("; "));
     let record = journal::from_manifest(&parsed, directory, &container, &manifest_file, error);
     journal::record(&record)?;
-    let details = format!("{} tables, {} rows of {}", record.tables, record.row_count, parsed.started_at.format("%Y-%m-%d %H:%M:%S UTC"));
+    let details = format!(
+        "{} tables, {} rows of {}",
+        record.tables,
+        record.row_count,
+        parsed.started_at.format("%Y-%m-%d %H:%M:%S UTC")
+    );
     Ok(Finding { file: file.name.clone(), backup_id: Some(record.backup_id), action, details })
 }
 
 /// A container whose manifest was lost between the two renames carries a copy of it: the manifest is put beside it.
-fn complete_one(directory: &Directory, file: &FileInfo, manifest_name: &str) -> Result<Finding> {
+fn complete_one(directory: &Directory, file: &Found, manifest_name: &str) -> Result<Finding> {
     let unusable = |reason: String| Error::Manifest { file: manifest_name.to_owned(), reason };
     let container = Container::open(directory.open_file(&file.name)?).map_err(|error| unusable(error.to_string()))?;
     let damage = container.verify_content();
@@ -98,9 +116,9 @@ fn complete_one(directory: &Directory, file: &FileInfo, manifest_name: &str) -> 
         return Err(unusable(format!("it is missing, and the container is damaged: {first}")));
     }
     let mut staged = directory.stage("metadata")?;
-    staged.append(container.manifest_bytes())?;
+    staged.append(&container.manifest_bytes)?;
     let published = staged.publish(manifest_name)?;
-    let manifest = directory.list()?.into_iter().find(|info| info.name == published.name);
+    let manifest = regular_files(directory)?.into_iter().find(|file| file.name == published.name);
     match manifest {
         Some(manifest) => adopt_one(directory, file, &manifest, "completed"),
         None => Err(unusable("it vanished".into())),
@@ -108,7 +126,7 @@ fn complete_one(directory: &Directory, file: &FileInfo, manifest_name: &str) -> 
 }
 
 /// What is listed and not there, or there again.
-fn missing(directory: &Directory, files: &[FileInfo], backup: &KnownFile) -> Result<Option<Finding>> {
+fn missing(directory: &Directory, files: &[Found], backup: &KnownFile) -> Result<Option<Finding>> {
     let there = |name: &str| files.iter().any(|file| file.name == name);
     let gone: Vec<&str> =
         [backup.file_name.as_str(), backup.manifest_name.as_str()].into_iter().filter(|name| !there(name)).collect();

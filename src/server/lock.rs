@@ -60,7 +60,9 @@ pub fn table_for_reading(table: pg_sys::Oid, display: &str) -> Result<()> {
         Ok(())
     });
     locked.map_err(|failure| match failure.code {
-        pg_sys::errcodes::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => Error::LockTimeout { table: display.to_owned() },
+        pg_sys::errcodes::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
+            Error::LockTimeout { table: display.to_owned() }
+        }
         _ => Error::Internal { object: "table lock", reason: format!("\"{display}\": {}", failure.message) },
     })
 }

@@ -69,7 +69,11 @@ impl Pinned {
                 false,
             )
         };
-        if done == 1 { Ok(()) } else { Err(Error::Internal { object: "setting", reason: format!("could not set \"{name}\"") }) }
+        if done == 1 {
+            Ok(())
+        } else {
+            Err(Error::Internal { object: "setting", reason: format!("could not set \"{name}\"") })
+        }
     }
 
     /// Sets one setting if this server has it.
@@ -92,10 +96,7 @@ impl Drop for Pinned {
 
 /// The pinned settings as a manifest records them.
 pub fn recorded() -> BTreeMap<String, String> {
-    FORMAT_SETTINGS
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    FORMAT_SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn c_string(text: &str) -> Result<CString> {

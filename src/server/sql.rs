@@ -39,10 +39,8 @@ impl Row<'_> {
 
     /// A column that is never null.
     pub fn required<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<T> {
-        self.optional(column)?.ok_or_else(|| Error::Internal {
-            object: "catalogue query",
-            reason: format!("column {column} is null"),
-        })
+        self.optional(column)?
+            .ok_or_else(|| Error::Internal { object: "catalogue query", reason: format!("column {column} is null") })
     }
 }
 

@@ -27,7 +27,10 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
     let mut work = Some(work);
     let outcome = PgTryBuilder::new(AssertUnwindSafe(|| match work.take() {
         Some(work) => work().map_err(|error| Failure { message: error.to_string(), code: error.code() }),
-        None => Err(Failure { message: "attempted twice".into(), code: pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR }),
+        None => Err(Failure {
+            message: "attempted twice".into(),
+            code: pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        }),
     }))
     .catch_others(|caught| if is_for_the_call(&caught) { caught.rethrow() } else { Err(failure_of(&caught)) })
     .execute();
@@ -46,8 +49,9 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
 /// A cancel, a shutdown or the end of memory or of the session concerns the whole call.
 fn is_for_the_call(caught: &CaughtError) -> bool {
     use pg_sys::errcodes::PgSqlErrorCode::*;
-    let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. }) =
-        caught;
+    let (CaughtError::PostgresError(report)
+    | CaughtError::ErrorReport(report)
+    | CaughtError::RustPanic { ereport: report, .. }) = caught;
     matches!(
         report.sql_error_code(),
         ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN | ERRCODE_T_R_DEADLOCK_DETECTED
@@ -55,7 +59,8 @@ fn is_for_the_call(caught: &CaughtError) -> bool {
 }
 
 fn failure_of(caught: &CaughtError) -> Failure {
-    let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. }) =
-        caught;
+    let (CaughtError::PostgresError(report)
+    | CaughtError::ErrorReport(report)
+    | CaughtError::RustPanic { ereport: report, .. }) = caught;
     Failure { message: report.message().to_owned(), code: report.sql_error_code() }
 }

@@ -23,7 +23,9 @@ impl ActingAs {
     pub fn user(user: pg_sys::Oid, restriction: Restriction) -> Self {
         let mut before = ActingAs { user: pg_sys::InvalidOid, context: 0 };
         let flags = match restriction {
-            Restriction::SecurityRestricted => pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION,
+            Restriction::SecurityRestricted => {
+                pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION
+            }
             Restriction::OwnStatements => pg_sys::SECURITY_LOCAL_USERID_CHANGE,
         };
         // SAFETY: both only read and write this backend's state; Drop or the abort restores it.

@@ -15,7 +15,7 @@ pub mod pool;
 pub mod spool;
 
 pub use compress::Compressor;
-pub use digest::RowDigest;
+pub use digest::{RowDigest, sha256_hex};
 pub use error::StreamError;
 pub use inflate::{Inflater, plain_reader};
 pub use pool::{EntryPlan, Finish, Pool, Submit};

@@ -54,7 +54,10 @@ impl Kind {
     fn of(name: &TableName, relkind: &str, persistence: &str, system: bool) -> Result<Self> {
         let refuse = |kind, hint| Err(Error::NotBackedUp { name: name.display(), kind, hint });
         if system {
-            return refuse("a system catalog", "Its content is made again by the statements that made the objects in it.");
+            return refuse(
+                "a system catalog",
+                "Its content is made again by the statements that made the objects in it.",
+            );
         }
         if persistence == "t" {
             return refuse("a temporary table", "It is gone with its session; copy it into an ordinary table first.");
@@ -69,7 +72,10 @@ impl Kind {
             "i" | "I" => refuse("an index", "It is made again from its table's definition."),
             "c" => refuse("a composite type", "It has no rows; its definition is saved with the tables that use it."),
             "t" => refuse("a TOAST table", "Its values are saved with the table that it belongs to."),
-            _ => refuse("no table", "Tables, partitioned tables, foreign tables and materialized views can be backed up."),
+            _ => refuse(
+                "no table",
+                "Tables, partitioned tables, foreign tables and materialized views can be backed up.",
+            ),
         }
     }
 }

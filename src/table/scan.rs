@@ -300,13 +300,21 @@ fn length_of(bytes: usize) -> u32 {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn receive_slot(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
+unsafe extern "C-unwind" fn receive_slot(
+    slot: *mut pg_sys::TupleTableSlot,
+    receiver: *mut pg_sys::DestReceiver,
+) -> bool {
     // SAFETY: the executor passes back the receiver that `run` gave it.
     unsafe { (*receiver.cast::<Receiver>()).row(slot) }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn start_up(_receiver: *mut pg_sys::DestReceiver, _operation: i32, _row_type: pg_sys::TupleDesc) {}
+unsafe extern "C-unwind" fn start_up(
+    _receiver: *mut pg_sys::DestReceiver,
+    _operation: i32,
+    _row_type: pg_sys::TupleDesc,
+) {
+}
 
 #[pg_guard]
 unsafe extern "C-unwind" fn shut_down(_receiver: *mut pg_sys::DestReceiver) {}

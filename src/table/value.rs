@@ -154,7 +154,9 @@ fn take_native(kind: &ValueKind, base: pg_sys::Oid, encoding: Encoding) -> Take 
         ValueKind::Int4 | ValueKind::Oid | ValueKind::Date | ValueKind::Enum(_) => Take::ByValue(4),
         ValueKind::Int8 | ValueKind::Timestamp | ValueKind::TimestampTz => Take::ByValue(8),
         ValueKind::Uuid => Take::Fixed(16),
-        ValueKind::Text | ValueKind::Json if encoding == Encoding::Converted && base != pg_sys::BYTEAOID => Take::VarlenaText,
+        ValueKind::Text | ValueKind::Json if encoding == Encoding::Converted && base != pg_sys::BYTEAOID => {
+            Take::VarlenaText
+        }
         _ => Take::Varlena,
     }
 }

@@ -1,0 +1,76 @@
+//! `backup`.
+
+use pgrx::datum::Interval;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::api::interval;
+use crate::run::backup::{self, Report, Request};
+use crate::run::outcome::{Outcome, State};
+
+/// Backs up a set of tables into one file, all from one snapshot.
+///
+/// `SELECT * FROM agent_backup.backup();`
+///
+/// `set_name`: the set; `kind`: `full` or `archive` (long-term); `formats`: in place of the set's own; `tables`: some of
+/// its members only. One row per member: `status` is `ok`, `failed` (with `error_message`) or `absent`; `row_count` in
+/// rows; `size_bytes` as stored; `checksum` the row digest of its first format; `duration` of its reading. A failed
+/// member makes the backup `incomplete` in the view `backups`, and the others are kept.
+///
+/// Errors: 42501 without the right to write files, 42704 for an unknown set or member, 55P03 while another session works
+/// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
+#[pg_extern(schema = "agent_backup", name = "backup")]
+#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
+fn run_backup(
+    set_name: default!(&str, "'agent_sdk'"),
+    kind: default!(&str, "'full'"),
+    formats: default!(Option<Vec<String>>, "NULL"),
+    tables: default!(Option<Vec<String>>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, String),
+            name!(status, &'static str),
+            name!(row_count, Option<i64>),
+            name!(size_bytes, Option<i64>),
+            name!(checksum, Option<String>),
+            name!(backup_file, Option<String>),
+            name!(duration, Option<Interval>),
+            name!(error_message, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let report = backup::run(&Request { set: set_name, kind, formats, tables })?;
+    let file = report.file();
+    let row = |(ordinal, outcome): (usize, &Outcome)| {
+        let (rows, size, checksum) = report.sizes(ordinal, outcome);
+        let done = matches!(outcome.state, State::Done { .. });
+        let error = outcome.error().map(str::to_owned);
+        let duration = (!matches!(outcome.state, State::Absent)).then(|| interval(outcome.took)).flatten();
+        let file = file.clone().filter(|_| done);
+        (outcome.table.display(), outcome.status(), rows, size, checksum, file, duration, error)
+    };
+    let rows: Vec<_> = report.outcomes.iter().enumerate().map(row).collect();
+    Ok(TableIterator::new(rows))
+}
+
+impl Report {
+    /// Path of the container, if there is one.
+    fn file(&self) -> Option<String> {
+        let placed = self.placed.as_ref()?;
+        Some(self.directory.path().join(&placed.container.name).display().to_string())
+    }
+
+    /// Rows, stored bytes and row digest of a member that is in the backup.
+    fn sizes(&self, ordinal: usize, outcome: &Outcome) -> (Option<i64>, Option<i64>, Option<String>) {
+        let State::Done { rows, .. } = outcome.state else { return (None, None, None) };
+        let entries = self.placed.iter().flat_map(|placed| &placed.manifest.entries);
+        let own: Vec<_> = entries.filter(|entry| entry.table == Some(ordinal)).collect();
+        let size = own.iter().map(|entry| entry.stored_bytes).sum::<u64>();
+        let checksum = own.first().and_then(|entry| entry.row_digest.clone());
+        (Some(rows.cast_signed()), Some(size.cast_signed()), checksum)
+    }
+}

@@ -1,0 +1,80 @@
+//! `export_table`, and the seed's `backup_agent_table_to_json`.
+
+use pgrx::datum::Interval;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::api::interval;
+use crate::run::{backup, export, place};
+use crate::server::sql;
+
+/// Writes one table into one file on the server.
+///
+/// `SELECT * FROM agent_backup.export_table('agent_approvals', 'json', '/var/backups/approvals.json.gz');`
+///
+/// `format` is `csv`, `json` (an array with a row a line) or `sql` (one INSERT a row); the ending of `destination` tells
+/// the compression: `.gz`, `.zst`, or none. Null writes `exports/<table>_<stamp>.<format>` below the backup directory,
+/// and a relative path is below it. One row: rows, bytes of the file, row digest, path. An existing file is never overwritten.
+///
+/// Errors: 42501 without the right to write files there or to read all rows, 42P01 for an unknown table (the hint names
+/// near ones), 42809 for what is no table, 22023 for an unknown format or a path that is refused.
+#[pg_extern(schema = "agent_backup", name = "export_table")]
+#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
+fn export_table(
+    table_name: &str,
+    format: default!(&str, "'csv'"),
+    destination: default!(Option<&str>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, String),
+            name!(row_count, i64),
+            name!(size_bytes, i64),
+            name!(checksum, String),
+            name!(export_file, String),
+            name!(duration, Option<Interval>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let formats = backup::parse_formats(&[format.to_owned()])?;
+    let done = export::to_destination(table_name, formats[0], destination)?;
+    let path = done.path.display().to_string();
+    let row =
+        (done.table, done.rows.cast_signed(), done.file.size.cast_signed(), done.checksum, path, interval(done.took));
+    Ok(TableIterator::once(row))
+}
+
+/// Writes one table as `<table>_<YYYYMMDD_HH24MISS>.json`, a JSON array with a row a line, times in UTC.
+///
+/// `SELECT * FROM backup_agent_table_to_json('AgentApproval');`
+///
+/// `p_backup_dir` is a directory on the server, null the backup directory. One row: rows of the very snapshot that was
+/// written, path, and the size of the file as a person reads it.
+///
+/// Errors: as `agent_backup.export_table`.
+#[pg_extern(name = "backup_agent_table_to_json")]
+#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
+fn backup_agent_table_to_json(
+    p_table_name: &str,
+    p_backup_dir: default!(Option<&str>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, String),
+            name!(row_count, i64),
+            name!(backup_file, String),
+            name!(backup_size, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let directory = place::absolute(p_backup_dir.unwrap_or_default());
+    let done = export::to_directory(p_table_name, agent_backup_core::plan::Format::Json, &directory)?;
+    let size = sql::text("SELECT pg_catalog.pg_size_pretty($1::bigint)", &[done.file.size.cast_signed().into()])?;
+    let path = done.path.display().to_string();
+    Ok(TableIterator::once((p_table_name.to_owned(), done.rows.cast_signed(), path, size)))
+}

@@ -1,0 +1,40 @@
+//! `reconcile`.
+
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::run::{place, reconcile};
+use crate::server::snapshot;
+
+/// Brings the catalogue in line with the files of a set's directory. The manifests on disk are the truth.
+///
+/// `SELECT * FROM agent_backup.reconcile();`
+///
+/// One row per thing that was not in line: `adopted` (a backup that was not listed), `completed` (its manifest was put
+/// beside it again), `incomplete` (a listed file is gone), `unreadable` (a file that is no backup: it is left alone).
+/// Nothing but leftovers of writers that died is deleted. On an empty server it rebuilds the catalogue.
+///
+/// Errors: 42501 without the right to write backups, 55P03 while another session works on the set, 25006 on a standby.
+#[pg_extern(schema = "agent_backup", name = "reconcile")]
+#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
+fn reconcile(
+    set_name: default!(&str, "'agent_sdk'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(backup_file, String),
+            name!(backup_id, Option<String>),
+            name!(action, &'static str),
+            name!(details, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    snapshot::require_writable()?;
+    let place = place::of_set(set_name)?;
+    let findings = reconcile::set(set_name, &place.directory)?;
+    let rows = findings.into_iter().map(|found| (found.file, found.backup_id, found.action, found.details));
+    Ok(TableIterator::new(rows.collect::<Vec<_>>()))
+}

@@ -1,0 +1,113 @@
+//! One table into one file, outside the catalogue: for people and applications.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use agent_backup_core::plan::{Compression, Format, names};
+use agent_backup_core::store::Published;
+use agent_backup_core::stream::Compressor;
+use chrono::Utc;
+
+use crate::error::{Error, Result};
+use crate::ident;
+use crate::run::publish::{self, Interruptible};
+use crate::run::{pipeline, place, say};
+use crate::server::lock;
+use crate::server::pin::Pinned;
+use crate::server::snapshot::{self, Snapshot};
+use crate::table::catalog::{self, Table};
+use crate::table::select::Selection;
+
+/// Where below the backup directory exports go that name no place.
+const DEFAULT_PLACE: &str = "exports";
+
+/// A file that was written.
+pub struct Exported {
+    pub table: String,
+    pub rows: u64,
+    pub checksum: String,
+    pub path: PathBuf,
+    pub file: Published,
+    pub took: Duration,
+}
+
+/// The name that the file gets.
+pub enum FileName<'a> {
+    /// `<table>_<stamp><ending>`, counted on when taken.
+    Stamped { ending: &'a str },
+    /// This one, and an error when it is taken.
+    Given(String),
+}
+
+/// Writes `destination` (or `exports/<table>_<stamp>.<format>` below the backup directory). Its ending tells the
+/// compression: `.gz`, `.zst`, or none.
+pub fn to_destination(table: &str, format: Format, destination: Option<&str>) -> Result<Exported> {
+    match destination {
+        None => to_directory(table, format, &place::absolute(DEFAULT_PLACE)),
+        Some(destination) => {
+            let path = place::absolute(destination);
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+                let reason = format!("\"{destination}\" is no path of a file");
+                return Err(Error::InvalidOption { option: "destination", reason });
+            };
+            write(table, format, compression_of(name), parent, &FileName::Given(name.to_owned()))
+        }
+    }
+}
+
+/// Writes `<table>_<stamp>.<format>`, not compressed, into a directory.
+pub fn to_directory(table: &str, format: Format, directory: &Path) -> Result<Exported> {
+    let ending = format!(".{}", names::extension(format));
+    write(table, format, Compression::None, directory, &FileName::Stamped { ending: &ending })
+}
+
+fn compression_of(name: &str) -> Compression {
+    match name.rsplit_once('.') {
+        Some((_, "gz")) => Compression::Gzip(1),
+        Some((_, "zst")) => Compression::Zstd(1),
+        _ => Compression::None,
+    }
+}
+
+fn write(table: &str, format: Format, compression: Compression, directory: &Path, name: &FileName) -> Result<Exported> {
+    snapshot::require_writable()?;
+    let begun = Instant::now();
+    let oid = ident::resolve(table)?;
+    let directory = place::of_export(directory)?;
+    let _formats = Pinned::formats()?;
+    let described = lock_and_describe(oid)?;
+    let snapshot = Snapshot::push()?;
+    if snapshot::is_fixed() {
+        catalog::refuse_rewritten(&[oid])?;
+    }
+    let data = pipeline::read(&described, &Selection::default(), &[format], compression, &directory)?;
+    drop(snapshot);
+
+    let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;
+    let mut staged = Interruptible(directory.stage(&names::encode(&described.name.name))?);
+    let mut compressor = Compressor::new(compression).map_err(publish::file_error)?;
+    let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut staged).map_err(publish::file_error)?;
+    let file = match name {
+        FileName::Given(name) => staged.0.publish(name)?,
+        FileName::Stamped { ending } => {
+            let named = names::export(&described.name.schema, &described.name.name, ending, Utc::now());
+            staged.0.publish_unique(named)?
+        }
+    };
+    let took = begun.elapsed();
+    say::table_done(&described.name.display(), data.rows, copied.plain_bytes, file.size, took);
+    Ok(Exported {
+        table: described.name.display(),
+        rows: data.rows,
+        checksum: entry.spooled.digest.to_string(),
+        path: directory.path().join(&file.name),
+        file,
+        took,
+    })
+}
+
+fn lock_and_describe(oid: pgrx::pg_sys::Oid) -> Result<Table> {
+    let display = ident::name_of(oid)?.display();
+    lock::table_for_reading(oid, &display)?;
+    catalog::describe(&[oid])?.remove(0)
+}
