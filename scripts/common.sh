@@ -57,13 +57,17 @@ install_extension() {
     if [ "$(cat "$stamp" 2>/dev/null)" != "$sources" ]; then
         say "building agent_backup for PostgreSQL $major (profile $profile) and installing it into $pg_config"
         rm -f "$stamp"
-        (cd "$ROOT" && cargo pgrx install --profile "$profile" --pg-config "$pg_config" --no-default-features --features "pg$major") >&2
+        # The caller may have switched `set -e` off by asking for our status: a build that failed must leave no stamp.
+        (cd "$ROOT" && cargo pgrx install --profile "$profile" --pg-config "$pg_config" --no-default-features --features "pg$major") >&2 \
+            || { exec 9>&-; return 1; }
         echo "$sources" > "$stamp"
     fi
     exec 9>&-
 }
 
 sources_hash() {
-    (cd "$ROOT" && find Cargo.toml Cargo.lock core src sql ./*.control -type f -print0 2>/dev/null \
+    local paths=(Cargo.toml Cargo.lock agent_backup.control core src)
+    [ ! -d "$ROOT/sql" ] || paths+=(sql)
+    (cd "$ROOT" && find "${paths[@]}" -type f -print0 \
         | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
