@@ -91,8 +91,12 @@ pub struct KnownFile {
     pub backup_id: String,
     pub file_name: String,
     pub manifest_name: String,
-    pub status: String,
+    /// Marked as incomplete because a file was not there.
+    pub is_missing_files: bool,
 }
+
+/// How the reason of a backup that misses files begins.
+pub const MISSING: &str = "missing on disk:";
 
 /// Runs `work` as the owner of the extension.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -195,14 +199,15 @@ fn record_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
 /// What the catalogue lists in a directory.
 pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
     as_owner(|| {
-        let query = "SELECT backup_id, file_name, manifest_name, status FROM agent_backup.backup_catalog \
+        let query = "SELECT backup_id, file_name, manifest_name, \
+             status = 'incomplete' AND pg_catalog.starts_with(error_message, $2) FROM agent_backup.backup_catalog \
              WHERE directory = $1 AND file_name IS NOT NULL";
-        sql::rows(query, &[directory.into()], |row| {
+        sql::rows(query, &[directory.into(), MISSING.into()], |row| {
             Ok(KnownFile {
                 backup_id: row.required(1)?,
                 file_name: row.required(2)?,
                 manifest_name: row.required(3)?,
-                status: row.required(4)?,
+                is_missing_files: row.required(4)?,
             })
         })
     })

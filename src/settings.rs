@@ -67,7 +67,7 @@ pub fn register() {
     GucRegistry::define_string_guc(
         c"agent_backup.debug_failpoint",
         c"Makes the named step fail, for testing of recovery only.",
-        c"A list of step=error, step=panic, step=corrupt or step=pause, separated by commas.",
+        c"A list of step=error, step=panic or step=pause, separated by commas.",
         &FAILPOINT,
         GucContext::Suset,
         GucFlags::NO_SHOW_ALL,
@@ -118,7 +118,7 @@ pub fn lock_timeout_ms() -> Option<i32> {
     Some(LOCK_TIMEOUT.get()).filter(|&ms| ms > 0)
 }
 
-/// What `agent_backup.debug_failpoint` asks of the named step: `error`, `panic`, `corrupt`, `pause`.
+/// What `agent_backup.debug_failpoint` asks of the named step: `error`, `panic`, `pause`.
 pub fn failpoint(step: &str) -> Option<String> {
     let wanted = text(&FAILPOINT)?;
     let action = wanted.split(',').filter_map(|item| item.trim().split_once('='));

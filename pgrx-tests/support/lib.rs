@@ -1,1 +1,43 @@
-//! What the tests share.
+//! What the tests share: private clusters, a fresh database per test, faults, and checks that can fail.
+//!
+//! A test in `pgrx-tests/tests/<verb>.rs` starts with `let db = database();` and has a database of its own, with the
+//! extension and an empty backup directory, in a cluster that its test binary shares. A test that needs settings, an
+//! encoding or a crash of its own starts its own [`Cluster`]. All of it is gone when the test binary is, however it ends.
+//!
+//! What takes long is `#[ignore = "long: …"]`, so that it is counted as skipped; `make test-long` runs it and sets
+//! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
+
+mod cluster;
+mod compare;
+mod database;
+mod faults;
+mod reaper;
+mod server;
+mod trash;
+
+pub use cluster::{Cluster, Options};
+pub use compare::{assert_equal_tables, equal_tables};
+pub use database::{Database, database, shared};
+pub use faults::{Strace, kill_backend, strace_backend};
+pub use nix::sys::signal::Signal;
+pub use server::{pg_config, server_major};
+pub use trash::{assert_no_trash, trash};
+
+use std::time::{Duration, Instant};
+
+/// True under `make test-long`: take every point instead of a sample.
+pub fn long() -> bool {
+    std::env::var_os("AGENT_BACKUP_LONG").is_some_and(|value| value != "0" && !value.is_empty())
+}
+
+/// Asks until there is an answer; panics with `what` when there is none within `limit`.
+pub fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

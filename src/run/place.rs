@@ -39,16 +39,6 @@ pub fn of_export(path: &Path) -> Result<Directory> {
     open(path)
 }
 
-/// Opens the directory of a set for reading its files; `None` where there is none yet.
-pub fn to_read(set: &str) -> Result<Option<Directory>> {
-    let path = settings::directory().join(names::encode(set));
-    match Directory::open(&path, rule()) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(StoreError::DirectoryMissing { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// A path as a person gives it: relative ones are below the backup directory.
 pub fn absolute(path: &str) -> PathBuf {
     settings::directory().join(path)

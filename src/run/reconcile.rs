@@ -19,7 +19,7 @@ const MANIFEST_LIMIT: u64 = 1 << 30;
 pub struct Finding {
     pub file: String,
     pub backup_id: Option<String>,
-    /// `adopted`, `completed`, `incomplete`, `restored`, `unknown`, `unreadable`.
+    /// `adopted`, `completed`, `incomplete`, `restored` or `unreadable`.
     pub action: &'static str,
     pub details: String,
 }
@@ -137,11 +137,24 @@ fn missing(directory: &Directory, files: &[Found], backup: &KnownFile) -> Result
         details,
     };
     if gone.is_empty() {
+        return if backup.is_missing_files { there_again(directory, files, backup) } else { Ok(None) };
+    }
+    if backup.is_missing_files {
         return Ok(None);
     }
-    let details = format!("missing in {}: {}", directory.path().display(), gone.join(", "));
+    let details = format!("{} {}", journal::MISSING, gone.join(", "));
     journal::mark_incomplete(&backup.backup_id, &details)?;
     Ok(Some(finding("incomplete", details)))
+}
+
+/// A backup whose files were missing and are back is listed anew, from its manifest.
+fn there_again(directory: &Directory, files: &[Found], backup: &KnownFile) -> Result<Option<Finding>> {
+    let found = |name: &str| files.iter().find(|file| file.name == name);
+    let (Some(file), Some(manifest)) = (found(&backup.file_name), found(&backup.manifest_name)) else {
+        return Ok(None);
+    };
+    journal::forget(&backup.backup_id)?;
+    adopt_one(directory, file, manifest, "restored").map(Some)
 }
 
 fn parse(name: &str, bytes: &[u8]) -> Result<Manifest> {

@@ -8,17 +8,12 @@ use crate::settings;
 /// Stops here if the named step is to fail, panic or pause.
 pub fn reach(step: &str) -> Result<()> {
     match settings::failpoint(step).as_deref() {
-        None | Some("corrupt") => Ok(()),
+        None => Ok(()),
         Some("pause") => pause(step),
         #[allow(clippy::panic, reason = "this is what the test asks for")]
         Some("panic") => panic!("step \"{step}\" was made to panic"),
         Some(_) => Err(Error::Failpoint { step: step.to_owned() }),
     }
-}
-
-/// Whether the named step is to produce wrong bytes.
-pub fn corrupts(step: &str) -> bool {
-    settings::failpoint(step).as_deref() == Some("corrupt")
 }
 
 /// Waits until the session is cancelled; the log says where.

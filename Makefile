@@ -1,0 +1,41 @@
+# Short verbs. Each does its own set-up, says what it does and skips what is there; all that it makes stands under target/.
+SHELL := /bin/bash
+ROWS ?= 10000
+PG_CONFIG ?= pg_config
+export ROWS PG_CONFIG
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop install test test-long lint bench package clean
+
+help: ## list these verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: ## install what is needed to build and test (Debian packages, cargo-pgrx, private PostgreSQL 15 and 18)
+	@scripts/setup
+
+demo: ## start a private PostgreSQL 15 with an application's tables and back them up (ROWS=10000)
+	@scripts/demo
+
+demo-stop: ## stop that server and remove it
+	@scripts/demo-stop
+
+install: ## build a release and install it into your own server (PG_CONFIG=pg_config)
+	@scripts/install
+
+test: ## test the core, then the extension on PostgreSQL 15 and 18
+	@scripts/test
+
+test-long: ## the same with every crash point, ten million rows and the soaks
+	@scripts/test --long
+
+lint: ## formatting, clippy for PostgreSQL 15 and 18, file lengths, shell scripts
+	@scripts/lint
+
+bench: ## compare with pg_dump and COPY (ROWS=1000000)
+	@scripts/bench
+
+package: ## make target/package/postgresql-15-agent-backup_….deb
+	@scripts/package
+
+clean: ## stop our servers and remove what these verbs made
+	@scripts/clean
