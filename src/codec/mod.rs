@@ -13,8 +13,12 @@ mod jsonb;
 mod number;
 mod numeric;
 mod raw;
+#[cfg(test)]
+mod speed;
 pub mod split;
 mod sql;
+#[cfg(test)]
+mod stored;
 mod text;
 mod value;
 pub mod wire;
