@@ -12,6 +12,8 @@ mod json;
 mod jsonb;
 mod number;
 mod numeric;
+#[cfg(test)]
+mod properties;
 mod raw;
 #[cfg(test)]
 mod speed;

@@ -1,7 +1,6 @@
 //! How fast a core encodes: `cargo test --release -p agent_backup_core -- --ignored --nocapture speed`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::encoder::Encoder;
 use super::wire::{Column, Element, RowBatch, ValueKind};
@@ -62,6 +61,12 @@ fn batch() -> RowBatch {
     batch
 }
 
+/// Time that this thread has spent on a core, which a busy machine disturbs less than the clock.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
 #[test]
 #[ignore = "measures, and says nothing in a debug build"]
 fn speed() {
@@ -77,9 +82,9 @@ fn speed() {
         let best = |mut work: Box<dyn FnMut() + '_>| {
             let mut best = f64::MAX;
             for _ in 0..ROUNDS {
-                let start = Instant::now();
+                let start = cpu_seconds();
                 work();
-                best = best.min(start.elapsed().as_secs_f64());
+                best = best.min(cpu_seconds() - start);
             }
             best
         };
