@@ -199,3 +199,38 @@ fn an_encoder_is_shared_between_threads() {
     assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b",\n"[..]));
     assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[\n".to_vec(), b"\n]\n".to_vec()));
 }
+
+#[test]
+fn what_the_server_wrote_goes_through() {
+    let both = [&3u32.to_ne_bytes()[..], b"a,b", b"{\"x\": 1}"].concat();
+    for (kind, bytes, expected_text, expected_json) in [
+        (ValueKind::NumberText, &b"1e-07"[..], "1e-07", "1e-07"),
+        (ValueKind::NumberText, b"-0", "-0", "-0"),
+        (ValueKind::NumberText, b"-Infinity", "-Infinity", "\"-Infinity\""),
+        (ValueKind::NumberText, b"NaN", "NaN", "\"NaN\""),
+        (ValueKind::Json, b"[1,\n2]", "[1,\n2]", "[1,\n2]"),
+        (ValueKind::Text, b"a\"b", "a\"b", "\"a\\\"b\""),
+        (ValueKind::TextAndJson, &both, "a,b", "{\"x\": 1}"),
+    ] {
+        let mut json = vec![];
+        value::json(&kind, bytes, &mut Scratch::default(), &mut json).unwrap();
+        assert_eq!(text(&kind, bytes), expected_text);
+        assert_eq!(String::from_utf8(json).unwrap(), expected_json);
+    }
+}
+
+#[test]
+fn a_deeply_nested_jsonb_needs_no_deep_stack() {
+    let mut document = stored::jsonb(&Value::Array(vec![]));
+    for _ in 0..100_000 {
+        let entry = 0x5000_0000 | document.len() as u32;
+        document = [&0x4000_0001u32.to_ne_bytes()[..], &entry.to_ne_bytes(), &document].concat();
+        if document.len() > 100_000 {
+            break;
+        }
+    }
+    let depth = document.len() / 8 + 1;
+    let written = std::thread::Builder::new().stack_size(128 << 10).spawn(move || text(&ValueKind::Jsonb, &document));
+    let written = written.unwrap().join().unwrap();
+    assert_eq!(written, "[".repeat(depth) + &"]".repeat(depth));
+}

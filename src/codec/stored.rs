@@ -7,7 +7,7 @@ pub(super) fn numeric(text: &str) -> Vec<u8> {
     let unsigned = text.trim_start_matches('-');
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let padded = format!("{}{whole}{fraction}{}", zeros(whole.len()), zeros(fraction.len()));
-    let mut digits: Vec<u16> = padded.as_bytes().chunks(4).map(|four| to_digit(four)).collect();
+    let mut digits: Vec<u16> = padded.as_bytes().chunks(4).map(to_digit).collect();
     let mut weight = whole.len().div_ceil(4) as i32 - 1;
     while digits.first() == Some(&0) {
         digits.remove(0);
@@ -102,7 +102,7 @@ fn put(value: &Value, data: &mut Vec<u8>) -> u32 {
 
 /// The stored form of a one-dimensional `text[]`, without length header.
 pub(super) fn text_array(lower: i32, items: &[Option<String>]) -> Vec<u8> {
-    let mut head = vec![1, 0, 25, items.len() as i32, lower];
+    let mut head = [1, 0, 25, items.len() as i32, lower];
     let mut bitmap = vec![];
     if items.iter().any(Option::is_none) {
         bitmap = vec![0u8; items.len().div_ceil(8)];
