@@ -22,13 +22,18 @@ pub(super) fn text(element: &Element, bytes: &[u8], scratch: &mut Scratch, out: 
         return Ok(());
     }
     items.bounds(out)?;
+    let plain = never_quoted(element);
     let mut unquoted = std::mem::take(&mut scratch.element);
     let outcome = items.each(out, *b"{}", element.delimiter, |item, out| match item {
         None => {
             out.extend_from_slice(b"NULL");
             Ok(())
         }
-        Some(item) if never_quoted(element) => value::text(&element.kind, item, scratch, out),
+        Some(item) if plain => value::text(&element.kind, item, scratch, out),
+        Some(item) if element.kind == ValueKind::Text => {
+            quoted(item, element.delimiter, out);
+            Ok(())
+        }
         Some(item) => {
             unquoted.clear();
             value::text(&element.kind, item, scratch, &mut unquoted)?;

@@ -12,9 +12,15 @@ mod json;
 mod jsonb;
 mod number;
 mod numeric;
+#[cfg(test)]
+mod properties;
 mod raw;
+#[cfg(test)]
+mod speed;
 pub mod split;
 mod sql;
+#[cfg(test)]
+mod stored;
 mod text;
 mod value;
 pub mod wire;

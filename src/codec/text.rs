@@ -1,7 +1,7 @@
 //! Quoting: the text of a value as a JSON string, a CSV field or an SQL literal. Most texts hold nothing to quote, so
 //! each writer looks for the first special byte, eight at a time, and copies what lies before it in one piece.
 
-use memchr::{memchr, memchr_iter, memchr2, memchr2_iter};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
 const ONES: u64 = u64::MAX / 255;
 const HIGH: u64 = ONES << 7;
@@ -26,6 +26,12 @@ fn csv_marks(word: u64) -> u64 {
         | zeros(word ^ (ONES * u64::from(b'"')))
         | zeros(word ^ (ONES * u64::from(b'\n')))
         | zeros(word ^ (ONES * u64::from(b'\r')))
+}
+
+/// Likewise for bytes that an SQL literal doubles.
+#[inline]
+fn sql_marks(word: u64) -> u64 {
+    zeros(word ^ (ONES * u64::from(b'\''))) | zeros(word ^ (ONES * u64::from(b'\\')))
 }
 
 /// The length of the prefix of `bytes` in which `marks` finds nothing.
@@ -110,19 +116,18 @@ pub(super) fn csv_field(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
 /// `bytes` as an SQL literal, which reads alike whatever `standard_conforming_strings` is.
 #[inline]
 pub(super) fn sql_literal(bytes: &[u8], out: &mut Vec<u8>) {
-    let first = memchr2(b'\'', b'\\', bytes);
-    if first.is_some_and(|first| memchr(b'\\', &bytes[first..]).is_some()) {
+    let (plain, special) = bytes.split_at(clean(bytes, sql_marks));
+    if memchr(b'\\', special).is_some() {
         out.push(b'E');
     }
     out.push(b'\'');
+    out.extend_from_slice(plain);
     let mut from = 0;
-    if first.is_some() {
-        for at in memchr2_iter(b'\'', b'\\', bytes) {
-            out.extend_from_slice(&bytes[from..=at]);
-            from = at;
-        }
+    for at in memchr2_iter(b'\'', b'\\', special) {
+        out.extend_from_slice(&special[from..=at]);
+        from = at;
     }
-    out.extend_from_slice(&bytes[from..]);
+    out.extend_from_slice(&special[from..]);
     out.push(b'\'');
 }
 

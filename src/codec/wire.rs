@@ -22,7 +22,8 @@ pub enum ValueKind {
     NumberText,
     /// The text of a `json` value; in JSON as it is.
     Json,
-    /// Text and JSON both made by the server: a `u32` length of the text, the text, then the JSON text.
+    /// Text and JSON both made by the server: a `u32` length of the text (machine's byte order), the text, then the
+    /// JSON text.
     TextAndJson,
     /// 1 byte.
     Bool,
@@ -59,7 +60,8 @@ pub enum ValueKind {
 /// or `Text` and this kind is not used).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Element {
-    /// `Text`, `Bool`, `Int2`, `Int4`, `Int8`, `Numeric`, `Date`, `Timestamp`, `TimestampTz`, `Uuid`, `Jsonb` or `Enum`.
+    /// Any kind but `Array`, `NumberText` and `TextAndJson`, none of which is a type's stored form. `Text` of a fixed
+    /// length is a `name`, and ends at its first NUL.
     pub kind: ValueKind,
     /// `pg_type.typlen`: bytes, or -1 for a varlena.
     pub length: i16,
