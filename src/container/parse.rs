@@ -73,12 +73,13 @@ fn check_hash(bytes: &[u8]) -> Result<(), ContainerError> {
     }
 }
 
-/// Whether a name may stand in a tar that anybody unpacks: relative, of plain components, printable.
+/// Whether a name may stand in a tar that anybody unpacks: relative, of plain components that fit a file system
+/// (255 bytes each), printable.
 pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 1024
         && !name.contains(|c: char| c.is_control() || c == '\\')
-        && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && name.split('/').all(|part| part.len() <= 255 && !matches!(part, "" | "." | ".."))
 }
 
 fn check_entries(manifest: &Manifest) -> Result<(), String> {

@@ -42,7 +42,8 @@ pub struct Written<W> {
 }
 
 impl<W: Write> ContainerWriter<W> {
-    /// Starts at the first byte of `out`. `mtime` is what each entry tells. Errors: a wrong level.
+    /// Starts at the first byte of `out`, which should be buffered: headers and separators are writes of some 30 bytes.
+    /// `mtime` is what each entry tells. Errors: a wrong level.
     pub fn new(out: W, compression: Compression, mtime: DateTime<Utc>) -> Result<Self, ContainerError> {
         let compressor = Compressor::new(compression)
             .map_err(|source| ContainerError::Stream { what: "the container".into(), source })?;
