@@ -21,6 +21,10 @@ extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
+/// Tells pgrx of the schema that sql/10_schema.sql makes.
+#[pg_schema]
+mod agent_backup {}
+
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
