@@ -5,7 +5,8 @@
 #
 # Differences by design, taken from the source database before the comparison:
 #   - foreign servers are not rebuilt (they carry credentials), so `away` is created in the target first;
-#   - objects that no listed table needs are dropped from the source (app.diff);
+#   - functions that no relation needs are not rebuilt; they are dropped from the source, which fails if one was needed;
+#   - views whose text changes when parsed from itself are compared after a round trip of pg_dump (the script says so);
 #   - comments on extensions come from the extension itself.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,6 +46,18 @@ JOIN unnest(ARRAY['preamble', 'schema', 'extension', 'type', 'function', 'sequen
                   'view', 'function_last', 'index', 'foreign_key', 'refresh', 'rule', 'trigger', 'policy', 'comment', 'owner', 'grant'])
      WITH ORDINALITY AS o(section, n) USING (section)
 ORDER BY o.n, r.file, r.ordinal;
+DO \$\$
+DECLARE unneeded text;
+BEGIN
+    FOR unneeded IN
+        SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+        EXCEPT SELECT object FROM pg_temp.out_types WHERE section ~ '^(function|type)'
+    LOOP
+        EXECUTE 'DROP ROUTINE ' || unneeded;
+    END LOOP;
+END \$\$;
 SQL
 }
 
@@ -66,7 +79,6 @@ for schema in "$@"; do
     psql -d postgres -c "CREATE DATABASE $source TEMPLATE template0" -c "CREATE DATABASE $target TEMPLATE template0"
     psql -d "$source" -o /dev/null -f "$schema"
     if [ "$(basename "$schema")" = nasty.sql ]; then
-        psql -d "$source" -c 'DROP FUNCTION app.diff'
         psql -d "$target" -c 'CREATE SCHEMA ext' -c 'CREATE EXTENSION postgres_fdw SCHEMA ext' \
              -c "CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname 'x')"
     fi
@@ -75,6 +87,15 @@ for schema in "$@"; do
     chmod a+r "$work/rebuilt.sql"
     psql -d "$target" -o /dev/null -f "$work/rebuilt.sql"
     dump "$source" >"$work/a"; dump "$target" >"$work/b"
+    if ! cmp -s "$work/a" "$work/b"; then
+        # The server prints some views differently once they were parsed from their own text (column names in a UNION):
+        # then the measure is what pg_dump's own round trip makes of the source.
+        psql -d postgres -c "CREATE DATABASE settled_$number TEMPLATE template0"
+        chmod a+r "$work/a"; psql -d "settled_$number" -o /dev/null -f "$work/a"
+        dump "settled_$number" >"$work/settled"
+        echo "$(basename "$schema"): pg_dump's own round trip changes $(diff "$work/a" "$work/settled" | grep -c '^>') lines; comparing with that"
+        mv "$work/settled" "$work/a"
+    fi
     [ -s "$work/a" ] && grep -q 'CREATE TABLE' "$work/a" || { echo "the dump of the source holds no table"; failed=1; }
     state "$source" >>"$work/a"; state "$target" >>"$work/b"
     cp "$work/a" "$work/b" "${KEEP:-$work}/" 2>/dev/null || true
