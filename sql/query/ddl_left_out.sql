@@ -89,13 +89,13 @@ SELECT object, reason FROM (
     SELECT 'database', format('event trigger "%s"', e.evtname) FROM pg_event_trigger AS e
     UNION ALL
     SELECT pg_describe_object(n.classid, n.objid, 0), 'what the body calls is not followed, since the catalogue does not record it'
-    FROM outer_node AS n JOIN pg_proc AS p ON n.classid = 'pg_proc'::regclass AND p.oid = n.objid
+    FROM outer_node AS n CROSS JOIN LATERAL (SELECT * FROM pg_proc AS x WHERE n.classid = 'pg_proc'::regclass AND x.oid = n.objid OFFSET 0) AS p
     WHERE p.prosqlbody IS NULL AND p.prokind <> 'a' AND NOT EXISTS (
         SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
     UNION ALL
     SELECT pg_describe_object(n.classid, n.objid, 0), 'an object of this kind is needed by the relations and not reproduced'
     FROM outer_node AS n
-    LEFT JOIN pg_proc AS p ON n.classid = 'pg_proc'::regclass AND p.oid = n.objid
+    LEFT JOIN LATERAL (SELECT x.prokind FROM pg_proc AS x WHERE n.classid = 'pg_proc'::regclass AND x.oid = n.objid OFFSET 0) AS p ON true
     LEFT JOIN pg_type AS t ON n.classid = 'pg_type'::regclass AND t.oid = n.objid
     LEFT JOIN pg_range AS g ON g.rngtypid = t.oid
     WHERE p.prokind = 'a' OR g.rngcanonical <> 0 OR t.typtype = 'b' AND t.typelem = 0

@@ -19,7 +19,7 @@ need AS MATERIALIZED (
     UNION
     SELECT l.oid, t.typrelid
     FROM listed AS l
-    JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = l.oid AND d.refclassid = 'pg_type'::regclass
+    CROSS JOIN LATERAL (SELECT x.refobjid FROM pg_depend AS x WHERE x.classid = 'pg_class'::regclass AND x.objid = l.oid AND x.refclassid = 'pg_type'::regclass OFFSET 0) AS d
     JOIN pg_type AS b ON b.oid = d.refobjid
     JOIN pg_type AS t ON t.oid = CASE WHEN b.typelem <> 0 THEN b.typelem ELSE b.oid END
     JOIN listed AS m ON m.oid = t.typrelid AND m.oid <> l.oid
@@ -27,7 +27,7 @@ need AS MATERIALIZED (
     SELECT l.oid, m.oid
     FROM listed AS l
     JOIN pg_rewrite AS w ON w.ev_class = l.oid AND w.rulename = '_RETURN'
-    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+    CROSS JOIN LATERAL (SELECT x.refobjid FROM pg_depend AS x WHERE x.classid = 'pg_rewrite'::regclass AND x.objid = w.oid AND x.refclassid = 'pg_class'::regclass OFFSET 0) AS d
     JOIN listed AS m ON m.oid = d.refobjid AND m.oid <> l.oid
 ),
 deep (oid, depth) AS (
@@ -54,7 +54,8 @@ col AS MATERIALIZED (
                 ELSE '' END AS collation,
            pg_get_expr(d.adbin, d.adrelid) AS expression,
            -- a default whose function needs a table comes after that function
-           EXISTS (SELECT FROM pg_depend AS f JOIN pg_depend AS g ON g.classid = f.refclassid AND g.objid = f.refobjid
+           d.oid IS NOT NULL AND EXISTS (
+                   SELECT FROM pg_depend AS f JOIN pg_depend AS g ON g.classid = f.refclassid AND g.objid = f.refobjid
                    LEFT JOIN pg_type AS y ON g.refclassid = 'pg_type'::regclass AND y.oid = g.refobjid
                    LEFT JOIN pg_class AS z ON z.oid = CASE g.refclassid WHEN 'pg_class'::regclass THEN g.refobjid WHEN 'pg_type'::regclass THEN y.typrelid END
                    WHERE f.classid = 'pg_attrdef'::regclass AND f.objid = d.oid AND f.refclassid = 'pg_proc'::regclass AND z.relkind IN ('r', 'p', 'f', 'v', 'm')) AS late,
@@ -87,7 +88,8 @@ identity AS MATERIALIZED (
            format('(SEQUENCE NAME %I.%I START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s%s)', n.nspname, c.relname,
                   s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END) AS options
     FROM rel AS r
-    JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid > 0 AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+    CROSS JOIN LATERAL (SELECT x.objid, x.refobjid, x.refobjsubid FROM pg_depend AS x
+                        WHERE x.refclassid = 'pg_class'::regclass AND x.refobjid = r.oid AND x.refobjsubid > 0 AND x.classid = 'pg_class'::regclass AND x.deptype = 'i' OFFSET 0) AS d
     JOIN pg_sequence AS s ON s.seqrelid = d.objid
     JOIN pg_class AS c ON c.oid = d.objid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ),
@@ -201,19 +203,20 @@ FROM (
     FROM rel AS r LEFT JOIN body AS b ON b.oid = r.oid LEFT JOIN storage AS o ON o.oid = r.oid
     WHERE r.is_table
     UNION ALL
-    SELECT 'table', 2, c.pos, c.attnum * 10 + v.n, c.table_name, format('ALTER TABLE ONLY %s ALTER COLUMN %s %s', c.table_name, c.name, v.change)
+    SELECT 'table', 2, c.pos, c.attnum * 10 + v.n::int, c.table_name, format('ALTER TABLE ONLY %s ALTER COLUMN %s %s', c.table_name, c.name, v.change)
     FROM col AS c
-    CROSS JOIN LATERAL (VALUES
-        (1, CASE WHEN NOT c.printed AND c.attgenerated = '' AND c.attidentity = '' AND NOT c.late AND c.expression IS DISTINCT FROM c.parent_expression
-                 THEN coalesce('SET DEFAULT ' || c.expression, 'DROP DEFAULT') END),
-        (2, CASE WHEN NOT c.printed AND c.attnotnull AND NOT c.parent_notnull AND NOT EXISTS (SELECT FROM required AS n WHERE n.conrelid = c.oid AND n.attnum = c.attnum)
-                 THEN 'SET NOT NULL' END),
-        (3, CASE WHEN c.attstorage <> c.typstorage AND c.relkind <> 'f'
-                 THEN 'SET STORAGE ' || CASE c.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
-        (4, CASE c.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END),
-        (5, CASE WHEN c.attstattarget >= 0 THEN 'SET STATISTICS ' || c.attstattarget END),
-        (6, 'SET (' || (SELECT string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n)
-                        FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n)) || ')')) AS v(n, change)
+    CROSS JOIN LATERAL unnest(ARRAY[
+        CASE WHEN NOT c.printed AND c.attgenerated = '' AND c.attidentity = '' AND NOT c.late AND c.expression IS DISTINCT FROM c.parent_expression
+             THEN coalesce('SET DEFAULT ' || c.expression, 'DROP DEFAULT') END,
+        CASE WHEN NOT c.printed AND c.attnotnull AND NOT c.parent_notnull AND NOT EXISTS (SELECT FROM required AS n WHERE n.conrelid = c.oid AND n.attnum = c.attnum)
+             THEN 'SET NOT NULL' END,
+        CASE WHEN c.attstorage <> c.typstorage AND c.relkind <> 'f'
+             THEN 'SET STORAGE ' || CASE c.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
+        CASE c.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END,
+        CASE WHEN c.attstattarget >= 0 THEN 'SET STATISTICS ' || c.attstattarget END,
+        CASE WHEN c.attoptions IS NOT NULL
+             THEN 'SET (' || (SELECT string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n)
+                              FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n)) || ')' END]) WITH ORDINALITY AS v(change, n)
     WHERE v.change IS NOT NULL
     UNION ALL
     SELECT 'table', 3, r.pos, 0, r.name, format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', p.name, r.name, pg_get_expr(r.relpartbound, r.oid))
@@ -268,8 +271,7 @@ FROM (
     CROSS JOIN LATERAL (SELECT format('ALTER TABLE %s%s ADD CONSTRAINT %I %s', CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, c.table_name, c.conname, c.def)) AS a(text)
     CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, t.relname) FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace WHERE t.oid = c.confrelid) AS f(name)
     LEFT JOIN listed AS l ON l.oid = c.confrelid
-    WHERE c.contype = 'f' AND (c.conparentid = 0 OR NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid))
-      AND NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid)
+    WHERE c.contype = 'f' AND NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid)
     UNION ALL
     -- views
     SELECT 'view', 1, r.pos, 0, r.name,
@@ -317,7 +319,8 @@ FROM (
     SELECT 'comment', 20, r.pos, d.objsubid, r.name,
            CASE d.objsubid WHEN 0 THEN format('COMMENT ON %s %s IS %L', r.word, r.name, d.description)
                            ELSE format('COMMENT ON COLUMN %s.%I IS %L', r.name, a.attname, d.description) END
-    FROM rel AS r JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.oid
+    FROM rel AS r
+    CROSS JOIN LATERAL (SELECT x.objsubid, x.description FROM pg_description AS x WHERE x.objoid = r.oid AND x.classoid = 'pg_class'::regclass OFFSET 0) AS d
     LEFT JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = d.objsubid
     UNION ALL
     SELECT 'comment', 21, o.pos, 0, o.table_name, format('COMMENT ON %s IS %L', o.target, d.description)
@@ -328,7 +331,7 @@ FROM (
           UNION ALL SELECT 'pg_policy'::regclass, p.oid, p.pos, p.table_name, format('POLICY %I ON %s', p.polname, p.table_name) FROM pol AS p
           UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, w.pos, w.table_name, format('RULE %I ON %s', w.rulename, w.table_name) FROM rul AS w
           UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid, s.pos, s.name, 'STATISTICS ' || s.name FROM stx AS s) AS o
-    JOIN pg_description AS d ON d.classoid = o.classid AND d.objoid = o.oid AND d.objsubid = 0
+    CROSS JOIN LATERAL (SELECT x.description FROM pg_description AS x WHERE x.objoid = o.oid AND x.classoid = o.classid AND x.objsubid = 0 OFFSET 0) AS d
     UNION ALL
     -- owners and grants
     SELECT 'owner', 20, r.pos, 0, r.name, format('ALTER %s %s OWNER TO %I', r.word, r.name, pg_get_userbyid(r.relowner)) FROM rel AS r
