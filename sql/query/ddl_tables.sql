@@ -42,7 +42,8 @@ rel AS MATERIALIZED (
            row_number() OVER (ORDER BY (SELECT max(d.depth) FROM deep AS d WHERE d.oid = l.oid), l.ord) AS pos,
            CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS word,
            c.relkind IN ('r', 'p', 'f') AS is_table
-    FROM listed AS l JOIN pg_class AS c ON c.oid = l.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    FROM listed AS l CROSS JOIN LATERAL (SELECT * FROM pg_class AS x WHERE x.oid = l.oid OFFSET 0) AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
 ),
 col AS MATERIALIZED (
@@ -62,7 +63,7 @@ col AS MATERIALIZED (
            r.relispartition OR a.attislocal OR p.attnum IS NULL AS printed,
            p.attnotnull AS parent_notnull, p.expression AS parent_expression, p.attnum IS NOT NULL AS inherited
     FROM rel AS r
-    JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    CROSS JOIN LATERAL (SELECT * FROM pg_attribute AS x WHERE x.attrelid = r.oid AND x.attnum > 0 AND NOT x.attisdropped OFFSET 0) AS a
     JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN LATERAL (
@@ -74,7 +75,7 @@ col AS MATERIALIZED (
 ),
 con AS MATERIALIZED (
     SELECT c.*, r.pos, r.name AS table_name, r.relname, r.relkind, r.relispartition AS in_partition, pg_get_constraintdef(c.oid) AS def
-    FROM rel AS r JOIN pg_constraint AS c ON c.conrelid = r.oid
+    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_constraint AS x WHERE x.conrelid = r.oid OFFSET 0) AS c
     WHERE c.contype IN ('p', 'u', 'x', 'c', 'f', 'n')
 ),
 required AS MATERIALIZED (
@@ -136,7 +137,7 @@ idx AS MATERIALIZED (
            c.relname, c.relkind, c.reloptions, format('%I.%I', n.nspname, c.relname) AS name,
            k.oid AS constraint_oid
     FROM rel AS r
-    JOIN pg_index AS i ON i.indrelid = r.oid
+    CROSS JOIN LATERAL (SELECT * FROM pg_index AS x WHERE x.indrelid = r.oid OFFSET 0) AS i
     JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN con AS k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
     WHERE i.indisvalid OR c.relkind = 'I'
@@ -147,7 +148,7 @@ index_options AS MATERIALIZED (
 ),
 trg AS MATERIALIZED (
     SELECT t.oid, t.tgname, t.tgenabled, t.tgparentid, p.tgenabled AS parent_enabled, r.pos, r.name AS table_name, r.is_table, r.word
-    FROM rel AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_trigger AS x WHERE x.tgrelid = r.oid AND NOT x.tgisinternal OFFSET 0) AS t
     LEFT JOIN pg_trigger AS p ON p.oid = t.tgparentid
 ),
 rul AS MATERIALIZED (
@@ -165,7 +166,9 @@ granted AS MATERIALIZED (
     SELECT r.pos, 0 AS attnum, r.name, '' AS columns, r.relacl AS acl, acldefault('r', r.relowner) AS base, r.relowner AS owner FROM rel AS r WHERE r.relacl IS NOT NULL
     UNION ALL
     SELECT r.pos, a.attnum, r.name, '(' || quote_ident(a.attname) || ')', a.attacl, acldefault('c', r.relowner), r.relowner
-    FROM rel AS r JOIN pg_attribute AS a ON a.attrelid = r.oid AND NOT a.attisdropped AND a.attacl IS NOT NULL
+    FROM rel AS r
+    CROSS JOIN LATERAL (SELECT x.attnum, x.attname, x.attacl FROM pg_attribute AS x
+                        WHERE x.attrelid = r.oid AND x.attnum > -100 AND NOT x.attisdropped AND x.attacl IS NOT NULL OFFSET 0) AS a
 ),
 acl AS MATERIALIZED (
     SELECT g.pos, g.attnum, g.name, g.columns, a.is_now, a.privilege_type, a.is_grantable, a.n,
@@ -248,7 +251,8 @@ FROM (
     FROM idx AS i JOIN pg_inherits AS l ON l.inhrelid = i.oid JOIN idx AS p ON p.oid = l.inhparent
     UNION ALL
     SELECT 'index', 4, i.pos, a.attnum, i.name, format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i.name, a.attnum, a.attstattarget)
-    FROM idx AS i JOIN pg_attribute AS a ON a.attrelid = i.oid AND a.attstattarget >= 0
+    FROM idx AS i
+    CROSS JOIN LATERAL (SELECT x.attnum, x.attstattarget FROM pg_attribute AS x WHERE x.attrelid = i.oid AND x.attstattarget >= 0 OFFSET 0) AS a
     UNION ALL
     SELECT 'index', 5, i.pos, 0, i.name, format('ALTER %s %s CLUSTER ON %I', CASE i.table_kind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, i.table_name, i.relname)
     FROM idx AS i WHERE i.indisclustered
@@ -318,10 +322,10 @@ FROM (
     -- comments
     SELECT 'comment', 20, r.pos, d.objsubid, r.name,
            CASE d.objsubid WHEN 0 THEN format('COMMENT ON %s %s IS %L', r.word, r.name, d.description)
-                           ELSE format('COMMENT ON COLUMN %s.%I IS %L', r.name, a.attname, d.description) END
+                           ELSE format('COMMENT ON COLUMN %s.%I IS %L', r.name,
+                                       (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = r.oid AND a.attnum = d.objsubid), d.description) END
     FROM rel AS r
     CROSS JOIN LATERAL (SELECT x.objsubid, x.description FROM pg_description AS x WHERE x.objoid = r.oid AND x.classoid = 'pg_class'::regclass OFFSET 0) AS d
-    LEFT JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = d.objsubid
     UNION ALL
     SELECT 'comment', 21, o.pos, 0, o.table_name, format('COMMENT ON %s IS %L', o.target, d.description)
     FROM (SELECT 'pg_constraint'::regclass::oid AS classid, c.oid, c.pos, c.table_name, format('CONSTRAINT %I ON %s', c.conname, c.table_name) AS target
