@@ -19,7 +19,7 @@ need AS MATERIALIZED (
     UNION
     SELECT l.oid, t.typrelid
     FROM listed AS l
-    JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = l.oid AND d.refclassid = 'pg_type'::regclass
+    CROSS JOIN LATERAL (SELECT x.refobjid FROM pg_depend AS x WHERE x.classid = 'pg_class'::regclass AND x.objid = l.oid AND x.refclassid = 'pg_type'::regclass OFFSET 0) AS d
     JOIN pg_type AS b ON b.oid = d.refobjid
     JOIN pg_type AS t ON t.oid = CASE WHEN b.typelem <> 0 THEN b.typelem ELSE b.oid END
     JOIN listed AS m ON m.oid = t.typrelid AND m.oid <> l.oid
@@ -27,7 +27,7 @@ need AS MATERIALIZED (
     SELECT l.oid, m.oid
     FROM listed AS l
     JOIN pg_rewrite AS w ON w.ev_class = l.oid AND w.rulename = '_RETURN'
-    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+    CROSS JOIN LATERAL (SELECT x.refobjid FROM pg_depend AS x WHERE x.classid = 'pg_rewrite'::regclass AND x.objid = w.oid AND x.refclassid = 'pg_class'::regclass OFFSET 0) AS d
     JOIN listed AS m ON m.oid = d.refobjid AND m.oid <> l.oid
 ),
 deep (oid, depth) AS (
@@ -42,7 +42,8 @@ rel AS MATERIALIZED (
            row_number() OVER (ORDER BY (SELECT max(d.depth) FROM deep AS d WHERE d.oid = l.oid), l.ord) AS pos,
            CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS word,
            c.relkind IN ('r', 'p', 'f') AS is_table
-    FROM listed AS l JOIN pg_class AS c ON c.oid = l.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    FROM listed AS l CROSS JOIN LATERAL (SELECT * FROM pg_class AS x WHERE x.oid = l.oid OFFSET 0) AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
 ),
 col AS MATERIALIZED (
@@ -54,14 +55,15 @@ col AS MATERIALIZED (
                 ELSE '' END AS collation,
            pg_get_expr(d.adbin, d.adrelid) AS expression,
            -- a default whose function needs a table comes after that function
-           EXISTS (SELECT FROM pg_depend AS f JOIN pg_depend AS g ON g.classid = f.refclassid AND g.objid = f.refobjid
+           d.oid IS NOT NULL AND EXISTS (
+                   SELECT FROM pg_depend AS f JOIN pg_depend AS g ON g.classid = f.refclassid AND g.objid = f.refobjid
                    LEFT JOIN pg_type AS y ON g.refclassid = 'pg_type'::regclass AND y.oid = g.refobjid
                    LEFT JOIN pg_class AS z ON z.oid = CASE g.refclassid WHEN 'pg_class'::regclass THEN g.refobjid WHEN 'pg_type'::regclass THEN y.typrelid END
                    WHERE f.classid = 'pg_attrdef'::regclass AND f.objid = d.oid AND f.refclassid = 'pg_proc'::regclass AND z.relkind IN ('r', 'p', 'f', 'v', 'm')) AS late,
            r.relispartition OR a.attislocal OR p.attnum IS NULL AS printed,
            p.attnotnull AS parent_notnull, p.expression AS parent_expression, p.attnum IS NOT NULL AS inherited
     FROM rel AS r
-    JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    CROSS JOIN LATERAL (SELECT * FROM pg_attribute AS x WHERE x.attrelid = r.oid AND x.attnum > 0 AND NOT x.attisdropped OFFSET 0) AS a
     JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN LATERAL (
@@ -73,7 +75,7 @@ col AS MATERIALIZED (
 ),
 con AS MATERIALIZED (
     SELECT c.*, r.pos, r.name AS table_name, r.relname, r.relkind, r.relispartition AS in_partition, pg_get_constraintdef(c.oid) AS def
-    FROM rel AS r JOIN pg_constraint AS c ON c.conrelid = r.oid
+    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_constraint AS x WHERE x.conrelid = r.oid OFFSET 0) AS c
     WHERE c.contype IN ('p', 'u', 'x', 'c', 'f', 'n')
 ),
 required AS MATERIALIZED (
@@ -87,7 +89,8 @@ identity AS MATERIALIZED (
            format('(SEQUENCE NAME %I.%I START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s%s)', n.nspname, c.relname,
                   s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' ELSE '' END) AS options
     FROM rel AS r
-    JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid > 0 AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+    CROSS JOIN LATERAL (SELECT x.objid, x.refobjid, x.refobjsubid FROM pg_depend AS x
+                        WHERE x.refclassid = 'pg_class'::regclass AND x.refobjid = r.oid AND x.refobjsubid > 0 AND x.classid = 'pg_class'::regclass AND x.deptype = 'i' OFFSET 0) AS d
     JOIN pg_sequence AS s ON s.seqrelid = d.objid
     JOIN pg_class AS c ON c.oid = d.objid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ),
@@ -134,7 +137,7 @@ idx AS MATERIALIZED (
            c.relname, c.relkind, c.reloptions, format('%I.%I', n.nspname, c.relname) AS name,
            k.oid AS constraint_oid
     FROM rel AS r
-    JOIN pg_index AS i ON i.indrelid = r.oid
+    CROSS JOIN LATERAL (SELECT * FROM pg_index AS x WHERE x.indrelid = r.oid OFFSET 0) AS i
     JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN con AS k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
     WHERE i.indisvalid OR c.relkind = 'I'
@@ -145,7 +148,7 @@ index_options AS MATERIALIZED (
 ),
 trg AS MATERIALIZED (
     SELECT t.oid, t.tgname, t.tgenabled, t.tgparentid, p.tgenabled AS parent_enabled, r.pos, r.name AS table_name, r.is_table, r.word
-    FROM rel AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_trigger AS x WHERE x.tgrelid = r.oid AND NOT x.tgisinternal OFFSET 0) AS t
     LEFT JOIN pg_trigger AS p ON p.oid = t.tgparentid
 ),
 rul AS MATERIALIZED (
@@ -163,7 +166,9 @@ granted AS MATERIALIZED (
     SELECT r.pos, 0 AS attnum, r.name, '' AS columns, r.relacl AS acl, acldefault('r', r.relowner) AS base, r.relowner AS owner FROM rel AS r WHERE r.relacl IS NOT NULL
     UNION ALL
     SELECT r.pos, a.attnum, r.name, '(' || quote_ident(a.attname) || ')', a.attacl, acldefault('c', r.relowner), r.relowner
-    FROM rel AS r JOIN pg_attribute AS a ON a.attrelid = r.oid AND NOT a.attisdropped AND a.attacl IS NOT NULL
+    FROM rel AS r
+    CROSS JOIN LATERAL (SELECT x.attnum, x.attname, x.attacl FROM pg_attribute AS x
+                        WHERE x.attrelid = r.oid AND x.attnum > -100 AND NOT x.attisdropped AND x.attacl IS NOT NULL OFFSET 0) AS a
 ),
 acl AS MATERIALIZED (
     SELECT g.pos, g.attnum, g.name, g.columns, a.is_now, a.privilege_type, a.is_grantable, a.n,
@@ -201,19 +206,20 @@ FROM (
     FROM rel AS r LEFT JOIN body AS b ON b.oid = r.oid LEFT JOIN storage AS o ON o.oid = r.oid
     WHERE r.is_table
     UNION ALL
-    SELECT 'table', 2, c.pos, c.attnum * 10 + v.n, c.table_name, format('ALTER TABLE ONLY %s ALTER COLUMN %s %s', c.table_name, c.name, v.change)
+    SELECT 'table', 2, c.pos, c.attnum * 10 + v.n::int, c.table_name, format('ALTER TABLE ONLY %s ALTER COLUMN %s %s', c.table_name, c.name, v.change)
     FROM col AS c
-    CROSS JOIN LATERAL (VALUES
-        (1, CASE WHEN NOT c.printed AND c.attgenerated = '' AND c.attidentity = '' AND NOT c.late AND c.expression IS DISTINCT FROM c.parent_expression
-                 THEN coalesce('SET DEFAULT ' || c.expression, 'DROP DEFAULT') END),
-        (2, CASE WHEN NOT c.printed AND c.attnotnull AND NOT c.parent_notnull AND NOT EXISTS (SELECT FROM required AS n WHERE n.conrelid = c.oid AND n.attnum = c.attnum)
-                 THEN 'SET NOT NULL' END),
-        (3, CASE WHEN c.attstorage <> c.typstorage AND c.relkind <> 'f'
-                 THEN 'SET STORAGE ' || CASE c.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
-        (4, CASE c.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END),
-        (5, CASE WHEN c.attstattarget >= 0 THEN 'SET STATISTICS ' || c.attstattarget END),
-        (6, 'SET (' || (SELECT string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n)
-                        FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n)) || ')')) AS v(n, change)
+    CROSS JOIN LATERAL unnest(ARRAY[
+        CASE WHEN NOT c.printed AND c.attgenerated = '' AND c.attidentity = '' AND NOT c.late AND c.expression IS DISTINCT FROM c.parent_expression
+             THEN coalesce('SET DEFAULT ' || c.expression, 'DROP DEFAULT') END,
+        CASE WHEN NOT c.printed AND c.attnotnull AND NOT c.parent_notnull AND NOT EXISTS (SELECT FROM required AS n WHERE n.conrelid = c.oid AND n.attnum = c.attnum)
+             THEN 'SET NOT NULL' END,
+        CASE WHEN c.attstorage <> c.typstorage AND c.relkind <> 'f'
+             THEN 'SET STORAGE ' || CASE c.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
+        CASE c.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END,
+        CASE WHEN c.attstattarget >= 0 THEN 'SET STATISTICS ' || c.attstattarget END,
+        CASE WHEN c.attoptions IS NOT NULL
+             THEN 'SET (' || (SELECT string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n)
+                              FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n)) || ')' END]) WITH ORDINALITY AS v(change, n)
     WHERE v.change IS NOT NULL
     UNION ALL
     SELECT 'table', 3, r.pos, 0, r.name, format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', p.name, r.name, pg_get_expr(r.relpartbound, r.oid))
@@ -245,7 +251,8 @@ FROM (
     FROM idx AS i JOIN pg_inherits AS l ON l.inhrelid = i.oid JOIN idx AS p ON p.oid = l.inhparent
     UNION ALL
     SELECT 'index', 4, i.pos, a.attnum, i.name, format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i.name, a.attnum, a.attstattarget)
-    FROM idx AS i JOIN pg_attribute AS a ON a.attrelid = i.oid AND a.attstattarget >= 0
+    FROM idx AS i
+    CROSS JOIN LATERAL (SELECT x.attnum, x.attstattarget FROM pg_attribute AS x WHERE x.attrelid = i.oid AND x.attstattarget >= 0 OFFSET 0) AS a
     UNION ALL
     SELECT 'index', 5, i.pos, 0, i.name, format('ALTER %s %s CLUSTER ON %I', CASE i.table_kind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, i.table_name, i.relname)
     FROM idx AS i WHERE i.indisclustered
@@ -268,8 +275,7 @@ FROM (
     CROSS JOIN LATERAL (SELECT format('ALTER TABLE %s%s ADD CONSTRAINT %I %s', CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, c.table_name, c.conname, c.def)) AS a(text)
     CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, t.relname) FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace WHERE t.oid = c.confrelid) AS f(name)
     LEFT JOIN listed AS l ON l.oid = c.confrelid
-    WHERE c.contype = 'f' AND (c.conparentid = 0 OR NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid))
-      AND NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid)
+    WHERE c.contype = 'f' AND NOT EXISTS (SELECT FROM con AS p WHERE p.oid = c.conparentid)
     UNION ALL
     -- views
     SELECT 'view', 1, r.pos, 0, r.name,
@@ -316,9 +322,10 @@ FROM (
     -- comments
     SELECT 'comment', 20, r.pos, d.objsubid, r.name,
            CASE d.objsubid WHEN 0 THEN format('COMMENT ON %s %s IS %L', r.word, r.name, d.description)
-                           ELSE format('COMMENT ON COLUMN %s.%I IS %L', r.name, a.attname, d.description) END
-    FROM rel AS r JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.oid
-    LEFT JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = d.objsubid
+                           ELSE format('COMMENT ON COLUMN %s.%I IS %L', r.name,
+                                       (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = r.oid AND a.attnum = d.objsubid), d.description) END
+    FROM rel AS r
+    CROSS JOIN LATERAL (SELECT x.objsubid, x.description FROM pg_description AS x WHERE x.objoid = r.oid AND x.classoid = 'pg_class'::regclass OFFSET 0) AS d
     UNION ALL
     SELECT 'comment', 21, o.pos, 0, o.table_name, format('COMMENT ON %s IS %L', o.target, d.description)
     FROM (SELECT 'pg_constraint'::regclass::oid AS classid, c.oid, c.pos, c.table_name, format('CONSTRAINT %I ON %s', c.conname, c.table_name) AS target
@@ -328,7 +335,7 @@ FROM (
           UNION ALL SELECT 'pg_policy'::regclass, p.oid, p.pos, p.table_name, format('POLICY %I ON %s', p.polname, p.table_name) FROM pol AS p
           UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, w.pos, w.table_name, format('RULE %I ON %s', w.rulename, w.table_name) FROM rul AS w
           UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid, s.pos, s.name, 'STATISTICS ' || s.name FROM stx AS s) AS o
-    JOIN pg_description AS d ON d.classoid = o.classid AND d.objoid = o.oid AND d.objsubid = 0
+    CROSS JOIN LATERAL (SELECT x.description FROM pg_description AS x WHERE x.objoid = o.oid AND x.classoid = o.classid AND x.objsubid = 0 OFFSET 0) AS d
     UNION ALL
     -- owners and grants
     SELECT 'owner', 20, r.pos, 0, r.name, format('ALTER %s %s OWNER TO %I', r.word, r.name, pg_get_userbyid(r.relowner)) FROM rel AS r

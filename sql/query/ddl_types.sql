@@ -16,20 +16,20 @@ node (classid, objid) AS (
     FROM node AS n
     CROSS JOIN LATERAL (
         SELECT d.refclassid AS classid, d.refobjid AS objid
-        FROM pg_depend AS d
-        WHERE d.classid = n.classid AND d.objid = n.objid
+        FROM (SELECT EXISTS (SELECT FROM pg_depend AS m WHERE m.classid = n.classid AND m.objid = n.objid AND m.deptype = 'e') AS is_member OFFSET 0) AS x
+        CROSS JOIN pg_depend AS d
+        LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+        WHERE d.classid = n.classid AND d.objid = n.objid AND (d.deptype = 'e' OR NOT x.is_member)
           AND d.refclassid NOT IN ('pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_namespace'::regclass, 'pg_policy'::regclass)
-          AND (d.refclassid <> 'pg_class'::regclass OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = d.refobjid AND c.relkind IN ('S', 'c')))
-          AND (d.deptype = 'e' OR NOT EXISTS (
-                SELECT FROM pg_depend AS m WHERE m.classid = n.classid AND m.objid = n.objid AND m.deptype = 'e'))
+          AND (d.refclassid <> 'pg_class'::regclass OR c.relkind IN ('S', 'c'))
       UNION ALL
         SELECT d.classid, d.objid
         FROM pg_depend AS d
+        LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
         WHERE d.refclassid = n.classid AND d.refobjid = n.objid AND d.deptype IN ('a', 'i')
           AND (d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_policy'::regclass,
                              'pg_rewrite'::regclass, 'pg_statistic_ext'::regclass)
-               OR d.classid = 'pg_class'::regclass AND EXISTS (
-                SELECT FROM pg_class AS c WHERE c.oid = d.objid AND c.relkind IN ('S', 'i', 'I', 'c')))
+               OR c.relkind IN ('S', 'i', 'I', 'c'))
         OFFSET 0
     ) AS e
 ),
