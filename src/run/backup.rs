@@ -53,7 +53,9 @@ pub fn run(request: &Request) -> Result<Report> {
     reconcile::adopt_strays(&set.name, &place.directory)?;
 
     let started = Utc::now();
-    let _formats = Pinned::formats()?;
+    let formats = Pinned::formats()?;
+    // The catalogue queries are wide and return little: compiling them would take many times their run.
+    formats.set("jit", "off")?;
     let locked = lock_members(members);
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
