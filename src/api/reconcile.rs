@@ -17,7 +17,6 @@ use crate::server::snapshot;
 ///
 /// Errors: 42501 without the right to write backups, 55P03 while another session works on the set, 25006 on a standby.
 #[pg_extern(schema = "agent_backup", name = "reconcile")]
-#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
 fn reconcile(
     set_name: default!(&str, "'agent_sdk'"),
 ) -> Result<
