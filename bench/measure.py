@@ -5,6 +5,7 @@ import re
 import shutil
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ def interleave(candidates, runs):
     for number in range(runs + 1):
         for candidate in candidates:
             took = candidate.run()
+            told = "warming up" if number == 0 else f"{number} of {runs}"
+            print(f"   {candidate.name}, {told}: {took:.3f} s", file=sys.stderr, flush=True)
             if number > 0:
                 candidate.seconds.append(took)
 
