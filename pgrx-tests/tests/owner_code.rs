@@ -224,8 +224,9 @@ fn swap_while_running(replacement: &str) -> (Vec<String>, Vec<String>) {
     holder.batch_execute("SELECT pg_advisory_lock(7)").unwrap();
     let mut runner = db.client();
     let before = db.log().len();
-    let thread =
-        std::thread::spawn(move || lines(&mut runner, "SELECT status, row_count FROM agent_backup.backup('s')"));
+    let thread = std::thread::spawn(move || {
+        lines(&mut runner, "SELECT status, row_count, error_message FROM agent_backup.backup('s')")
+    });
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     wait_until("the backup to wait", Duration::from_secs(20), || (one::<i64>(&mut holder, waits) == 1).then_some(()));
     let swap = format!(
@@ -235,7 +236,6 @@ fn swap_while_running(replacement: &str) -> (Vec<String>, Vec<String>) {
     holder.batch_execute("SELECT pg_advisory_unlock(7)").unwrap();
     let rows = thread.join().unwrap();
     let sang = db.log()[before..].iter().filter(|line| line.contains("sings as postgres")).cloned().collect();
-    eprintln!("{rows:?} {swapped:?}");
     // A server that does not let the schema be renamed has no such fault.
     let rows = if swapped.is_ok() { rows } else { vec!["ok|2".into(), "refused to swap".into()] };
     clean_up(&db, &owner);
