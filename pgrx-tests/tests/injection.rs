@@ -167,7 +167,10 @@ fn a_destination_is_a_path() {
         ] {
             let code = call(&db, statement, payload);
             // One payload is an absolute path, where the system refuses.
-            assert!([None, Some("22023"), Some("42501")].contains(&code.as_deref()), "{statement}: {payload}: {code:?}");
+            assert!(
+                [None, Some("22023"), Some("42501")].contains(&code.as_deref()),
+                "{statement}: {payload}: {code:?}"
+            );
         }
     }
     assert_unharmed(&db);
@@ -181,7 +184,6 @@ const BREAKOUTS: &[&str] = &[
     "true); DROP TABLE victim; SELECT (1",
     "true) --",
     "true /*",
-    "*/ true",
     "true; SELECT 1",
     "true ORDER BY n",
     "true LIMIT 1",

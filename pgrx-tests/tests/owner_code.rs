@@ -33,7 +33,7 @@ fn back_up(db: &Database) -> (Vec<String>, Vec<String>) {
     let log = db.log();
     let sang = log[before..]
         .iter()
-        .filter_map(|line| Some(line.split_once("canary ")?.1.split_once(" sings as ")?.1.to_owned()));
+        .filter_map(|line| Some(line.split_once(" sings as ")?.1.split(' ').next()?.to_owned()));
     let mut sang: Vec<String> = sang.collect();
     sang.sort();
     sang.dedup();
