@@ -31,9 +31,8 @@ fn back_up(db: &Database) -> (Vec<String>, Vec<String>) {
     let before = db.log().len();
     let status = lines(&mut db.client(), "SELECT status, error_message FROM agent_backup.backup('s')");
     let log = db.log();
-    let sang = log[before..]
-        .iter()
-        .filter_map(|line| Some(line.split_once(" sings as ")?.1.split(' ').next()?.to_owned()));
+    let sang =
+        log[before..].iter().filter_map(|line| Some(line.split_once(" sings as ")?.1.split(' ').next()?.to_owned()));
     let mut sang: Vec<String> = sang.collect();
     sang.sort();
     sang.dedup();
