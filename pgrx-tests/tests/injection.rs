@@ -189,7 +189,6 @@ const BREAKOUTS: &[&str] = &[
     "true LIMIT 1",
     "true FROM victim",
     "true AS t, true",
-    "true, true",
     "SELECT true; SELECT true",
     "true) FOR UPDATE --",
     "true) INTO planted --",

@@ -134,24 +134,24 @@ fn the_operator_writes_nowhere_else() {
     let roles = Roles::new(&db);
     let inside = db.backup_dir().display().to_string();
     let beside = db.cluster().create_dir(&format!("{}_elsewhere", db.name()));
-    for (destination, code) in [
-        (format!("{}/x.csv", beside.display()), "42501"),
-        (format!("{inside}_elsewhere/x.csv"), "42501"),
-        ("/tmp/x.csv".to_owned(), "42501"),
-        (format!("{inside}/../{}/x.csv", beside.file_name().unwrap().display()), "22023"),
-        ("../x.csv".to_owned(), "22023"),
-        ("a/../../x.csv".to_owned(), "22023"),
+    for destination in [
+        format!("{}/x.csv", beside.display()),
+        format!("{inside}_elsewhere/x.csv"),
+        "/tmp/x.csv".to_owned(),
+        format!("{inside}/../{}/x.csv", beside.file_name().unwrap().display()),
+        "../x.csv".to_owned(),
+        "a/../../x.csv".to_owned(),
     ] {
-        let refusal = roles
-            .refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
-        assert_eq!(refusal.code, code, "{destination}: {refusal:?}");
+        let refusal =
+            roles.refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
+        assert_eq!(refusal.code, "42501", "{destination}: {refusal:?}");
     }
     // A link inside the directory does not lead out of it.
     std::os::unix::fs::symlink(&beside, db.backup_dir().join("link")).unwrap();
     for destination in ["link/x.csv", "link/deeper/x.csv"] {
         let refusal = roles
             .refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
-        assert!(["22023", "42501"].contains(&refusal.code.as_str()), "{destination}: {refusal:?}");
+        assert_eq!(refusal.code, "42501", "{destination}: {refusal:?}");
     }
     assert!(std::fs::read_dir(&beside).unwrap().next().is_none(), "the operator wrote outside");
     drop(roles);

@@ -209,7 +209,8 @@ fn a_readme_without_blocks_or_with_a_wrong_output_is_noticed() {
     assert_ne!(shape("sql", table), shape("sql", &table.replace(" 1 |", " 2 |")));
     assert_ne!(shape("sql", table), shape("sql", &table.replace("(1 row)", "(2 rows)")));
     assert_ne!(shape("sql", table), shape("sql", &table.replace(" n |", " m |")));
-    let (small, large) = ("NOTICE:  t: 5 rows, 3.1 kB stored in 0.01 s (9 MB/s)", "NOTICE:  t: 5 rows, 12 MB stored in 1 s (9.5 kB/s)");
+    let (small, large) =
+        ("NOTICE:  t: 5 rows, 3.1 kB stored in 0.01 s (9 MB/s)", "NOTICE:  t: 5 rows, 12 MB stored in 1 s (9.5 kB/s)");
     assert_eq!(shape("sql", small), shape("sql", large));
     assert_ne!(shape("sql", small), shape("sql", &small.replace("stored", "lost")));
 }
