@@ -7,6 +7,7 @@
 //! What takes long is `#[ignore = "long: …"]`, so that it is counted as skipped; `make test-long` runs it and sets
 //! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
 
+mod answers;
 mod cluster;
 mod compare;
 mod database;
@@ -15,6 +16,7 @@ mod reaper;
 mod server;
 mod trash;
 
+pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
