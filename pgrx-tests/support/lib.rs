@@ -10,6 +10,7 @@
 mod cluster;
 mod compare;
 mod database;
+mod exact;
 mod faults;
 mod reaper;
 mod server;
@@ -18,6 +19,10 @@ mod trash;
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
+pub use exact::{
+    Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, json_array, json_digest, pin,
+    try_export,
+};
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
 pub use server::{pg_config, server_major};
