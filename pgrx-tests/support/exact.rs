@@ -13,10 +13,11 @@ const PINNED: &str = "SET bytea_output = hex; SET DateStyle = 'ISO, MDY'; SET ex
 
 /// The digest of the rows in ROWS as its documentation gives it: the MD5 of each, summed modulo 2^128, in 32 hex digits.
 const DIGEST: &str = "
-    SELECT coalesce(string_agg(lpad(to_hex(mod(div(total, power(2::numeric, 32 * part)), 4294967296)::bigint), 8, '0'), '' ORDER BY part DESC), '')
-    FROM (SELECT mod(coalesce(sum((('x' || substr(md5(bytes), 25 - 8 * part, 8))::bit(32)::bigint)::numeric * power(2::numeric, 32 * part)), 0),
-                     power(2::numeric, 128)) AS total
-          FROM (ROWS) AS rows(bytes), generate_series(0, 3) AS part) AS sum, generate_series(0, 3) AS part";
+    SELECT string_agg(lpad(to_hex(mod(div(total, power(2::numeric, 32 * part)), 4294967296)::bigint), 8, '0'), '' ORDER BY part DESC)
+    FROM (SELECT mod(coalesce(sum(word * power(2::numeric, 32 * part)), 0), power(2::numeric, 128)) AS total
+          FROM (SELECT part, sum(('x' || substr(hash, 25 - 8 * part, 8))::bit(32)::bigint) AS word
+                FROM (SELECT md5(bytes) AS hash FROM (ROWS) AS rows(bytes) OFFSET 0) AS hashes, generate_series(0, 3) AS part GROUP BY part) AS words
+         ) AS sum, generate_series(0, 3) AS part";
 
 /// A file that `agent_backup.export_table` wrote.
 pub struct Export {
