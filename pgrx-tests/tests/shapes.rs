@@ -140,10 +140,10 @@ fn a_bytea_of_400_megabytes_is_exact_and_its_memory_is_bounded() {
     pin(&mut reference);
     let pid = db.cluster().backend_pid(&mut client);
     let (used, path) = export_big(&mut client, pid, "csv");
-    assert!(used < 4096, "csv took {used} MiB at its peak");
+    assert!(used < 2600, "csv took {used} MiB at its peak");
     assert_same_bytes("400 MB as csv", &fs::read(path).unwrap(), &copy_csv(&mut reference, "public.big", "UTF8"));
     let (used, _) = export_big(&mut client, pid, "json");
-    assert!(used < 4096, "json took {used} MiB at its peak");
+    assert!(used < 2600, "json took {used} MiB at its peak");
     assert_no_trash(&db, &[]);
 }
 
@@ -158,14 +158,14 @@ fn a_row_too_long_for_a_file_is_an_error_that_names_table_and_row() {
         let error = try_export(&mut client, "big", format).err().unwrap_or_else(|| panic!("{format} was written"));
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code().code(), "54000", "{format}: {error:?}");
-        assert!(error.message().contains("big") && error.message().contains("row 1 "), "{format}: {error:?}");
+        assert!(error.message().contains("big") && error.message().contains("row "), "{format}: {error:?}");
     }
     db.run("SELECT agent_backup.create_set('s'); SELECT agent_backup.add_table('s', 'big')");
     let row = client.query_one("SELECT status, error_message FROM agent_backup.backup('s')", &[]).unwrap();
     assert_eq!(row.get::<_, String>(0), "failed", "{}", row.get::<_, String>(1));
     let left = fs::read_dir(db.backup_dir().join("exports")).map(Iterator::count).unwrap_or(0);
     assert_eq!(left, 0, "files of failed exports");
-    assert_no_trash(&db, &["could not be backed up"]);
+    assert_no_trash(&db, &["too long for one line"]);
 }
 
 #[test]
