@@ -20,6 +20,10 @@ pub enum Error {
     MayNotRead { table: String },
     #[error("permission denied to change backup sets")]
     MayNotConfigure { grantable: String },
+    #[error("must be owner of table \"{table}\" to give it a row filter or masks")]
+    MayNotDefine { table: String },
+    #[error("\"{role}\", who gave table \"{table}\" its row filter or masks, has no longer the rights of its owner")]
+    DefinerLost { table: String, role: String },
     #[error("row-level security would hide rows of table \"{table}\"")]
     RowSecurity { table: String },
     #[error("cannot write backups {reason}")]
@@ -48,6 +52,8 @@ pub enum Error {
     UnknownColumn { table: String, column: String, near: Vec<String> },
     #[error("invalid {option}: {reason}")]
     InvalidOption { option: &'static str, reason: String },
+    #[error("argument \"{argument}\" must not be null")]
+    NullArgument { argument: &'static str },
     #[error("{option} is not one expression")]
     NotAnExpression { option: String, text: String },
     #[error("backup set \"{set}\" is busy")]
@@ -60,6 +66,8 @@ pub enum Error {
     Worker { table: String, message: String },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
+    Spill { table: String, bytes: usize, source: std::io::Error },
     #[error("could not write the backup: {0}")]
     Write(#[source] std::io::Error),
     #[error("manifest \"{file}\" is not usable: {reason}")]
@@ -75,9 +83,12 @@ impl Error {
     pub fn code(&self) -> Code {
         use Error::*;
         match self {
-            MayNotWriteFiles { .. } | MayNotRead { .. } | MayNotConfigure { .. } | RowSecurity { .. } => {
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            MayNotWriteFiles { .. }
+            | MayNotRead { .. }
+            | MayNotConfigure { .. }
+            | RowSecurity { .. }
+            | MayNotDefine { .. }
+            | DefinerLost { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
             NotBackedUp { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
@@ -87,11 +98,12 @@ impl Error {
             SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
+            NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Store(error) => store_code(error.errno()),
-            Write(error) => store_code(error.raw_os_error()),
+            Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => Code::ERRCODE_INTERNAL_ERROR,
         }
@@ -106,6 +118,12 @@ impl Error {
             }
             MayNotRead { table } => {
                 Some(format!("Ask the owner to run: GRANT SELECT ON {table} TO {};", crate::ident::current_user()))
+            }
+            MayNotDefine { .. } => {
+                Some("They run with the owner's rights: ask the owner or a superuser to add the table.".into())
+            }
+            DefinerLost { .. } => {
+                Some("Remove the table from the set and add it again as its owner or a superuser.".into())
             }
             RowSecurity { .. } => Some(
                 "A backup must see every row: run it as the table's owner, a superuser or a role with BYPASSRLS."
@@ -125,7 +143,7 @@ impl Error {
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Store(error) => error.hint(),
-            Write(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
@@ -138,7 +156,10 @@ impl Error {
         match self {
             Error::NotAnExpression { text, .. } => Some(format!("The text was: {text}")),
             Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
-            Error::Store(error) => error.source().map(ToString::to_string),
+            Error::Store(error) => {
+                let cause = error.source().map(ToString::to_string);
+                cause.filter(|cause| !error.to_string().ends_with(cause))
+            }
             _ => None,
         }
     }

@@ -32,6 +32,7 @@ pub struct Member {
     pub row_filter: Option<String>,
     pub excluded: Vec<String>,
     pub masked: Vec<(String, String)>,
+    pub defined_by: Option<String>,
 }
 
 /// A finished backup, as the catalogue keeps it.
@@ -53,6 +54,9 @@ pub struct BackupRecord {
     pub file_sha256: Option<String>,
     pub manifest_sha256: Option<String>,
     pub error_message: Option<String>,
+    /// The cluster and the database that made it.
+    pub system_identifier: String,
+    pub database_name: String,
     pub entries: Vec<EntryRecord>,
 }
 
@@ -93,6 +97,8 @@ pub struct KnownFile {
     pub manifest_name: String,
     /// Marked as incomplete because a file was not there.
     pub is_missing_files: bool,
+    /// Rows of its entries.
+    pub entries: i64,
 }
 
 /// How the reason of a backup that misses files begins.
@@ -132,7 +138,8 @@ pub fn set(name: &str) -> Result<Set> {
 fn members(set: &str) -> Result<Vec<Member>> {
     let query = "SELECT schema_name, table_name, formats, row_filter, excluded_columns, \
                         (SELECT pg_catalog.array_agg(key ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
-                        (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)) \
+                        (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
+                        defined_by \
                  FROM agent_backup.set_tables WHERE set_name = $1 ORDER BY ordinal";
     sql::rows(query, &[set.into()], |row| {
         let columns: Vec<String> = row.optional(6)?.unwrap_or_default();
@@ -143,6 +150,7 @@ fn members(set: &str) -> Result<Vec<Member>> {
             row_filter: row.optional(4)?,
             excluded: row.required(5)?,
             masked: columns.into_iter().zip(masks).collect(),
+            defined_by: row.optional(8)?,
         })
     })
 }
@@ -155,8 +163,8 @@ fn set_names() -> Result<Vec<String>> {
 pub fn record(backup: &BackupRecord) -> Result<()> {
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.backup_catalog (backup_id, set_name, kind, status, started_at, finished_at, \
-            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message, system_identifier, database_name) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         let arguments = [
             backup.backup_id.as_str().into(),
             backup.set_name.as_str().into(),
@@ -173,6 +181,8 @@ pub fn record(backup: &BackupRecord) -> Result<()> {
             backup.file_sha256.as_deref().into(),
             backup.manifest_sha256.as_deref().into(),
             backup.error_message.as_deref().into(),
+            backup.system_identifier.as_str().into(),
+            backup.database_name.as_str().into(),
         ];
         sql::execute(statement, &arguments)?;
         backup.entries.iter().try_for_each(|entry| record_entry(&backup.backup_id, entry))
@@ -200,7 +210,8 @@ fn record_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
 pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
     as_owner(|| {
         let query = "SELECT backup_id, file_name, manifest_name, \
-             status = 'incomplete' AND pg_catalog.starts_with(error_message, $2) FROM agent_backup.backup_catalog \
+             status = 'incomplete' AND pg_catalog.starts_with(error_message, $2), \
+             (SELECT pg_catalog.count(*) FROM agent_backup.backup_entry e WHERE e.backup_id = c.backup_id) FROM agent_backup.backup_catalog c \
              WHERE directory = $1 AND file_name IS NOT NULL";
         sql::rows(query, &[directory.into(), MISSING.into()], |row| {
             Ok(KnownFile {
@@ -208,9 +219,30 @@ pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
                 file_name: row.required(2)?,
                 manifest_name: row.required(3)?,
                 is_missing_files: row.required(4)?,
+                entries: row.required(5)?,
             })
         })
     })
+}
+
+/// Where the catalogue has a backup: directory and file name.
+pub fn place_of(backup_id: &str) -> Result<Option<(String, String)>> {
+    as_owner(|| {
+        let query = "SELECT directory, file_name FROM agent_backup.backup_catalog \
+                     WHERE backup_id = $1 AND file_name IS NOT NULL";
+        let found = sql::rows(query, &[backup_id.into()], |row| Ok((row.required(1)?, row.required(2)?)))?;
+        Ok(found.into_iter().next())
+    })
+}
+
+/// Whether the catalogue has a set of this name.
+pub fn has_set(name: &str) -> Result<bool> {
+    as_owner(|| Ok(set_names()?.iter().any(|known| known == name)))
+}
+
+/// The error for a set that does not exist.
+pub fn unknown_set(name: &str) -> Result<Error> {
+    Ok(Error::UnknownSet { set: name.to_owned(), near: ident::near(name, as_owner(set_names)?) })
 }
 
 /// Marks a listed backup as damaged: its status becomes incomplete, with the reason.
@@ -257,6 +289,8 @@ pub fn from_manifest(
         file_sha256: container.sha256.clone(),
         manifest_sha256: manifest_file.sha256.clone(),
         error_message: error,
+        system_identifier: manifest.server.system_identifier.clone(),
+        database_name: manifest.server.database.clone(),
         entries,
     }
 }

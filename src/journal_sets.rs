@@ -1,11 +1,13 @@
 //! The journal's part for sets: making, changing and dropping them.
 
+use agent_backup_core::plan::Compression;
 use pgrx::datum::Interval;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
+use crate::run::backup;
 use crate::server::sql;
 use crate::table::select::Selection;
 
@@ -15,8 +17,42 @@ pub struct NewSet<'a> {
     pub description: Option<&'a str>,
     pub formats: Vec<String>,
     pub compression: &'a str,
-    pub level: i16,
+    pub level: i32,
+    pub keep_daily: i32,
+    pub keep_weekly: i32,
+    pub keep_monthly: i32,
+    pub rto: Interval,
+    pub rpo: Interval,
 }
+
+impl NewSet<'_> {
+    /// Says which option is out of its range. The table's constraints hold the same, for those who write to it.
+    fn check(&self) -> Result<()> {
+        let invalid = |option, reason: &str| Err(Error::InvalidOption { option, reason: reason.to_owned() });
+        if self.name.is_empty() || self.name.len() > NAME_BYTES {
+            return invalid("set_name", "it must have 1 to 63 bytes");
+        }
+        backup::parse_formats(&self.formats)?;
+        if !["gzip", "zstd"].contains(&self.compression) {
+            return invalid("compression", &format!("\"{}\" is neither gzip nor zstd", self.compression));
+        }
+        if i16::try_from(self.level).ok().and_then(|level| Compression::parse(self.compression, level)).is_none() {
+            return invalid("compression_level", "gzip has levels 1 to 12, zstd 1 to 19");
+        }
+        let keep =
+            [("keep_daily", self.keep_daily), ("keep_weekly", self.keep_weekly), ("keep_monthly", self.keep_monthly)];
+        if let Some((option, _)) = keep.iter().find(|(_, count)| *count < 0) {
+            return invalid(option, "it must not be negative");
+        }
+        if keep.iter().all(|(_, count)| *count == 0) {
+            return invalid("keep_daily", "a set that keeps no backup at all is refused");
+        }
+        Ok(())
+    }
+}
+
+/// Most bytes of a set's name, as of any name in the server.
+const NAME_BYTES: usize = 63;
 
 /// What a member is added with.
 pub struct NewMember {
@@ -36,17 +72,24 @@ impl NewMember {
         let Value::Object(masked) = masked else {
             return Err(invalid("it must be a JSON object of column and expression".into()));
         };
+        if let Some(formats) = &formats {
+            backup::parse_formats(formats)?;
+        }
         let masked = masked.into_iter().map(|(column, mask)| match mask {
             Value::String(mask) => Ok((column, mask)),
             other => Err(invalid(format!("the mask of \"{column}\" must be a string, not {other}"))),
         });
         let masked = masked.collect::<Result<Vec<_>>>()?;
-        Ok(NewMember { formats, selection: Selection { filter: filter.map(str::to_owned), excluded, masked } })
+        let filter = filter.map(str::to_owned);
+        let mut selection = Selection { filter, excluded, masked, defined_by: None };
+        selection.defined_by = selection.has_expressions().then(crate::ident::current_role);
+        Ok(NewMember { formats, selection })
     }
 }
 
-/// Makes a set; ranges are checked by the table's constraints.
-pub fn create(set: &NewSet, keep: [i32; 3], [rto, rpo]: [Interval; 2]) -> Result<()> {
+/// Makes a set.
+pub fn create(set: NewSet) -> Result<()> {
+    set.check()?;
     as_owner(|| {
         let taken = sql::text("SELECT set_name FROM agent_backup.sets WHERE set_name = $1", &[set.name.into()])?;
         if taken.is_some() {
@@ -60,11 +103,11 @@ pub fn create(set: &NewSet, keep: [i32; 3], [rto, rpo]: [Interval; 2]) -> Result
             set.formats.clone().into(),
             set.compression.into(),
             set.level.into(),
-            keep[0].into(),
-            keep[1].into(),
-            keep[2].into(),
-            rto.into(),
-            rpo.into(),
+            set.keep_daily.into(),
+            set.keep_weekly.into(),
+            set.keep_monthly.into(),
+            set.rto.into(),
+            set.rpo.into(),
         ];
         sql::execute(statement, &arguments).map(drop)
     })
@@ -90,10 +133,10 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
     }
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.set_tables \
-            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns) \
+            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns, defined_by) \
             SELECT $1, $2, $3, coalesce(max(ordinal), 0) + 1, $4, $5, $6, \
                    (SELECT coalesce(pg_catalog.jsonb_object_agg(m.key, m.value), '{}') FROM ROWS FROM \
-                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)) \
+                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)), $9 \
               FROM agent_backup.set_tables WHERE set_name = $1";
         let (columns, masks): (Vec<String>, Vec<String>) = member.selection.masked.iter().cloned().unzip();
         let arguments = [
@@ -105,6 +148,7 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
             member.selection.excluded.clone().into(),
             columns.into(),
             masks.into(),
+            member.selection.defined_by.as_deref().into(),
         ];
         sql::execute(statement, &arguments)?;
         changed(set)

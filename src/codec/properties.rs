@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Format, ROW_LIMIT};
+use super::encoder::{Encoder, ROW_LIMIT};
 use super::error::{EncodeError, Fault};
 use super::value::{self, Scratch};
 use super::wire::{Column, Element, RowBatch, ValueKind};
 use super::{split, stored};
+use crate::plan::Format;
 use crate::stream::RowDigest;
 
 fn text(kind: &ValueKind, bytes: &[u8]) -> String {
@@ -152,7 +153,7 @@ fn a_table_without_columns_still_has_its_rows() {
     let batch = RowBatch { rows: 2, ..RowBatch::default() };
     for (encoder, expected) in [
         (Encoder::csv(&[]), "\n\n"),
-        (Encoder::json(&[]), "{},\n{}"),
+        (Encoder::json(&[]), "\n{},\n{}"),
         (Encoder::sql(&[], "t"), "INSERT INTO t DEFAULT VALUES;\nINSERT INTO t DEFAULT VALUES;\n"),
     ] {
         let mut out = vec![];
@@ -196,8 +197,8 @@ fn an_encoder_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone>(_: &T) {}
     let encoder = Encoder::json(&[]);
     shared(&encoder);
-    assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b",\n"[..]));
-    assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[\n".to_vec(), b"\n]\n".to_vec()));
+    assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b","[..]));
+    assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[".to_vec(), b"\n]\n".to_vec()));
 }
 
 #[test]

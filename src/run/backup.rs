@@ -1,5 +1,7 @@
 //! A set into a container: lock the tables, take one snapshot, read each table, put the files into place, record it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::time::Instant;
 
 use agent_backup_core::container::Manifest;
@@ -13,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::run::outcome::{Outcome, State};
-use crate::run::publish::{self, NamedEntry, Placed};
+use crate::run::publish::{Placed, Writing};
 use crate::run::{pipeline, place, reconcile, say};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
-use crate::server::subtransaction::attempt;
+use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::{facts, lock};
 use crate::table::catalog::{self, Table};
 use crate::table::ddl;
@@ -43,6 +45,7 @@ pub struct Report {
 /// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so.
 pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable()?;
+    check_request(request)?;
     let set = journal::set(request.set)?;
     let members = wanted_members(&set, request)?;
     let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
@@ -50,7 +53,7 @@ pub fn run(request: &Request) -> Result<Report> {
         reason: format!("{} has no level {}", set.compression, set.level),
     })?;
     let place = place::of_set(&set.name)?;
-    reconcile::adopt_strays(&set.name, &place.directory)?;
+    reconcile::before_backup(&set.name, &place.directory)?;
 
     let started = Utc::now();
     let formats = Pinned::formats()?;
@@ -59,24 +62,40 @@ pub fn run(request: &Request) -> Result<Report> {
     let locked = lock_members(members);
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
-    let read = read_members(locked, request, &set, compression, &place.directory)?;
+    let mut writing = Writing::start(&place.directory, &set.name, started, compression)?;
+    let read = read_members(locked, request, &set, compression, &place.directory, &mut writing)?;
     let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(&set, request, started, &read)? };
     drop(snapshot);
 
-    let placed = match read.entries.is_empty() && read.outcomes.iter().all(|o| !matches!(o.state, State::Done { .. })) {
-        true => None,
-        false => Some(publish::place(
-            &place.directory,
-            &set.name,
-            started,
-            compression,
-            &ddl::script(&manifest.ddl),
-            &read.entries,
-            manifest.clone(),
-        )?),
+    let placed = if read.outcomes.iter().any(Outcome::is_done) {
+        let schema = ddl::script(&manifest.ddl);
+        Some(writing.finish(&schema, manifest.clone(), used_names(&place.directory)?)?)
+    } else {
+        None
     };
     record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
+}
+
+/// What is wrong with a request is said before anything is locked or written.
+fn check_request(request: &Request) -> Result<()> {
+    let invalid = |option, reason: String| Err(Error::InvalidOption { option, reason });
+    if !["full", "archive"].contains(&request.kind) {
+        return invalid("kind", format!("\"{}\" is neither full nor archive", request.kind));
+    }
+    if let Some(formats) = &request.formats {
+        parse_formats(formats)?;
+    }
+    match &request.tables {
+        Some(tables) if tables.is_empty() => invalid("tables", "it is empty; null means all of the set".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Names that the catalogue has for files of this directory, there or not: none is given twice.
+fn used_names(directory: &Directory) -> Result<HashSet<OsString>> {
+    let known = journal::files_in(&directory.path().display().to_string())?;
+    Ok(known.into_iter().flat_map(|file| [file.file_name.into(), file.manifest_name.into()]).collect())
 }
 
 fn failpoint_after_snapshot() -> Result<()> {
@@ -98,7 +117,14 @@ fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
             near: ident::near(typed, set.members.iter().map(|member| member.table.display())),
         })
     };
-    tables.iter().map(find).collect()
+    let mut wanted: Vec<Member> = Vec::new();
+    for member in tables.iter().map(find) {
+        let member = member?;
+        if !wanted.iter().any(|known| known.table == member.table) {
+            wanted.push(member);
+        }
+    }
+    Ok(wanted)
 }
 
 /// A member under its lock, or why not.
@@ -125,7 +151,6 @@ fn lock_members(members: Vec<Member>) -> Vec<Locked> {
 /// What was read of all members.
 struct Read {
     outcomes: Vec<Outcome>,
-    entries: Vec<NamedEntry>,
     ddl: Vec<Ddl>,
     left_out: Vec<LeftOut>,
 }
@@ -136,11 +161,12 @@ fn read_members(
     set: &Set,
     compression: Compression,
     directory: &Directory,
+    writing: &mut Writing,
 ) -> Result<Read> {
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut read = Read { outcomes: Vec::new(), entries: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
+    let mut read = Read { outcomes: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
     for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
         let table = match oid {
             Ok(None) => Ok(None),
@@ -148,17 +174,20 @@ fn read_members(
             Err(error) => Err(error),
         };
         let begun = Instant::now();
-        let selection = Selection { filter: member.row_filter, excluded: member.excluded, masked: member.masked };
+        let selection = Selection {
+            filter: member.row_filter,
+            excluded: member.excluded,
+            masked: member.masked,
+            defined_by: member.defined_by,
+        };
         let formats = request.formats.as_ref().or(member.formats.as_ref()).unwrap_or(&set.formats);
         let state = match table {
             Ok(None) => State::Absent,
             Err(error) => State::Failed(error.to_string()),
-            Ok(Some(table)) => {
-                read_member(ordinal, table, &selection, formats, compression, directory, &mut read.entries)
-            }
+            Ok(Some(table)) => read_member(ordinal, table, &selection, formats, compression, directory, writing)?,
         };
         let outcome = Outcome { table: member.table, selection, state, took: begun.elapsed() };
-        announce(&outcome, &read.entries, ordinal);
+        announce(&outcome);
         read.outcomes.push(outcome);
     }
     let done: Vec<pg_sys::Oid> = read
@@ -182,25 +211,26 @@ fn read_member(
     formats: &[String],
     compression: Compression,
     directory: &Directory,
-    entries: &mut Vec<NamedEntry>,
-) -> State {
+    writing: &mut Writing,
+) -> Result<State> {
     let data = attempt(|| {
         if snapshot::is_fixed() {
             catalog::refuse_rewritten(&[table.oid])?;
         }
         pipeline::read(&table, selection, &parse_formats(formats)?, compression, directory)
     });
-    match data {
-        Err(failure) => State::Failed(failure.message),
-        Ok(data) => {
-            entries.extend(data.entries.into_iter().map(|entry| NamedEntry {
-                name: names::entry(&table.name.schema, &table.name.name, entry.format, ordinal),
-                member: ordinal,
-                entry,
-            }));
-            State::Done { described: Box::new(table), rows: data.rows }
-        }
+    let data = match data {
+        Ok(data) => data,
+        Err(Failure { error: Some(error), code, .. }) if is_for_the_call(code) => return Err(error),
+        Err(failure) => return Ok(State::Failed(failure.message)),
+    };
+    let (mut plain, mut stored) = (0, 0);
+    for entry in &data.entries {
+        writing.add(&names::entry(&table.name.schema, &table.name.name, entry.format, ordinal), ordinal, entry)?;
+        plain += entry.spooled.plain_bytes;
+        stored += entry.spooled.stored_bytes;
     }
+    Ok(State::Done { described: Box::new(table), rows: data.rows, plain, stored })
 }
 
 /// Reads names of formats; each once.
@@ -223,17 +253,12 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
     Ok(parsed)
 }
 
-fn announce(outcome: &Outcome, entries: &[NamedEntry], ordinal: usize) {
+fn announce(outcome: &Outcome) {
     let name = outcome.table.display();
     match &outcome.state {
         State::Absent => say::table_absent(&name),
         State::Failed(reason) => say::table_failed(&name, reason),
-        State::Done { rows, .. } => {
-            let own = entries.iter().filter(|named| named.member == ordinal).map(|named| &named.entry.spooled);
-            let (plain, stored) =
-                own.fold((0, 0), |(p, s), spooled| (p + spooled.plain_bytes, s + spooled.stored_bytes));
-            say::table_done(&name, *rows, plain, stored, outcome.took);
-        }
+        State::Done { rows, plain, stored, .. } => say::table_done(&name, *rows, *plain, *stored, outcome.took),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Spools into the container; container and manifest into place, the manifest last.
 
-use std::io::{self, Write};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
 
 use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
 use agent_backup_core::plan::{Compression, names};
@@ -12,13 +14,6 @@ use crate::error::{Error, Result};
 use crate::run::pipeline::Entry;
 use crate::server::failpoint;
 
-/// A file of the container: a table's entry with its name and the place of its table among the manifest's members.
-pub struct NamedEntry {
-    pub name: String,
-    pub member: usize,
-    pub entry: Entry,
-}
-
 /// What came to be on disk.
 pub struct Placed {
     pub container: Published,
@@ -26,46 +21,66 @@ pub struct Placed {
     pub manifest: Manifest,
 }
 
-/// Writes and publishes one backup. Nothing is left of it when any step fails.
-pub fn place(
+/// A container in the making: each table's data goes in as soon as it is read. Dropped, it leaves nothing.
+pub struct Writing<'a> {
+    directory: &'a Directory,
+    set: &'a str,
+    started: DateTime<Utc>,
+    compression: Compression,
+    writer: ContainerWriter<StagedFile>,
+}
+
+impl<'a> Writing<'a> {
+    pub fn start(
+        directory: &'a Directory,
+        set: &'a str,
+        started: DateTime<Utc>,
+        compression: Compression,
+    ) -> Result<Self> {
+        let staged = stage(directory, &names::encode(set))?;
+        let writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
+        Ok(Writing { directory, set, started, compression, writer })
+    }
+
+    /// Adds the data of the manifest's member number `member`.
+    pub fn add(&mut self, name: &str, member: usize, entry: &Entry) -> Result<()> {
+        let Entry { format, frame, spooled } = entry;
+        self.writer.add_spooled(name, member, *format, spooled, frame).map(drop).map_err(container_error)
+    }
+
+    /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`
+    /// are names that are not given again.
+    pub fn finish(mut self, schema: &str, manifest: Manifest, used: HashSet<OsString>) -> Result<Placed> {
+        self.writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
+        failpoint::reach("manifest")?;
+        let written = self.writer.finish(manifest).map_err(container_error)?;
+        let mut staged_manifest = stage(self.directory, "metadata")?;
+        staged_manifest.append(&written.manifest_bytes)?;
+
+        let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
+        failpoint::reach("publish")?;
+        let container = written.out.publish(&names::container(self.set, &suffix, self.compression))?;
+        let unfinished = Unfinished { directory: self.directory, name: Some(container.name.clone()) };
+        failpoint::reach("publish_manifest")?;
+        let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
+        unfinished.keep();
+        Ok(Placed { container, manifest_file, manifest: written.manifest })
+    }
+}
+
+/// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The directory is
+/// locked: nobody takes it before we do.
+fn free_suffix(
     directory: &Directory,
+    mut taken: HashSet<OsString>,
     set: &str,
     started: DateTime<Utc>,
     compression: Compression,
-    schema: &str,
-    entries: &[NamedEntry],
-    manifest: Manifest,
-) -> Result<Placed> {
-    let staged = Interruptible(directory.stage(&names::encode(set))?);
-    let mut writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
-    writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
-    for named in entries {
-        let Entry { format, frame, spooled } = &named.entry;
-        writer.add_spooled(&named.name, named.member, *format, spooled, frame).map_err(container_error)?;
-    }
-    failpoint::reach("manifest")?;
-    let written = writer.finish(manifest).map_err(container_error)?;
-    let mut staged_manifest = directory.stage("metadata")?;
-    staged_manifest.append(&written.manifest_bytes)?;
-
-    let suffix = free_suffix(directory, set, started, compression)?;
-    failpoint::reach("publish")?;
-    let container = written.out.0.publish(&names::container(set, &suffix, compression))?;
-    let unfinished = Unfinished { directory, name: Some(container.name.clone()) };
-    failpoint::reach("publish_manifest")?;
-    let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
-    unfinished.keep();
-    Ok(Placed { container, manifest_file, manifest: written.manifest })
-}
-
-/// The first suffix of which neither file exists. The directory is locked: nobody takes it before we do.
-fn free_suffix(directory: &Directory, set: &str, started: DateTime<Utc>, compression: Compression) -> Result<String> {
-    let taken: std::collections::HashSet<std::ffi::OsString> =
-        directory.list()?.into_iter().map(|file| file.name).collect();
+) -> Result<String> {
+    taken.extend(directory.list()?.into_iter().map(|file| file.name));
     let free = |suffix: &String| {
         let container = names::container(set, suffix, compression);
-        !taken.contains(container.as_ref() as &std::ffi::OsStr)
-            && !taken.contains(names::manifest(suffix).as_ref() as &std::ffi::OsStr)
+        !taken.contains(&OsString::from(container)) && !taken.contains(&OsString::from(names::manifest(suffix)))
     };
     names::suffixes(started)
         .find(free)
@@ -94,18 +109,14 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// A staged file whose writer can be cancelled between two blocks.
-pub struct Interruptible(pub StagedFile);
+/// A new staged file that answers interrupts while it is written and read back.
+pub fn stage(directory: &Directory, hint: &str) -> Result<StagedFile> {
+    Ok(directory.stage(hint)?.watched_by(answer_interrupts))
+}
 
-impl Write for Interruptible {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        pgrx::check_for_interrupts!();
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+fn answer_interrupts() -> bool {
+    pgrx::check_for_interrupts!();
+    false
 }
 
 /// The store's own error out of an `io::Error` that carried it through a writer.
