@@ -11,6 +11,7 @@ mod answers;
 mod cluster;
 mod compare;
 mod database;
+mod exact;
 mod faults;
 mod reaper;
 mod server;
@@ -20,6 +21,10 @@ pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
+pub use exact::{
+    Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, json_array, json_digest, pin,
+    try_export,
+};
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
 pub use server::{pg_config, server_major};
