@@ -7,6 +7,7 @@
 //! What takes long is `#[ignore = "long: …"]`, so that it is counted as skipped; `make test-long` runs it and sets
 //! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
 
+mod backups;
 mod cluster;
 mod compare;
 mod database;
@@ -15,6 +16,9 @@ mod reaper;
 mod server;
 mod trash;
 
+pub use backups::{
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, files, refused, sqlstate, statuses, wait_for_pause,
+};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
