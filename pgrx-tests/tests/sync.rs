@@ -15,7 +15,7 @@ fn traced(db: &Database, args: &[&str]) -> (Vec<String>, Result<usize, postgres:
     let strace = strace_backend(pid, db.cluster().dir().join("trace"), &args);
     let outcome = backup(&mut client).map(|rows| rows.len());
     let directory = db.backup_dir().display().to_string();
-    let ours = |line: &&str| line.contains(&directory) || line.contains("/pg_wal/");
+    let ours = |line: &&str| (line.contains(&directory) && !line.contains("EEXIST")) || line.contains("/pg_wal/");
     (strace.finish().lines().filter(ours).map(str::to_owned).collect(), outcome)
 }
 
