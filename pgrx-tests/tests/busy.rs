@@ -132,5 +132,5 @@ fn a_backup_within_a_backup_is_refused() {
     let error = rows[1].error.clone().unwrap();
     assert!(error.contains("busy"), "{error}");
     db.run("SELECT agent_backup.remove_table('s', 'odd')");
-    assert_clean(&db, &["odd"]);
+    assert_clean(&db, &["odd: "]);
 }

@@ -10,7 +10,7 @@ use agent_backup_suite::{Database, assert_clean, backup, database, files, long, 
 fn bank(db: &Database) {
     db.run(
         "CREATE TABLE here (id int PRIMARY KEY, amount bigint NOT NULL);
-         CREATE TABLE bulk AS SELECT n, repeat(md5(n::text), 20) AS filler FROM generate_series(1, 3000) n;
+         CREATE TABLE bulk AS SELECT n, repeat(md5(n::text), 20) AS filler FROM generate_series(1, 1000) n;
          CREATE TABLE there (LIKE here INCLUDING ALL);
          CREATE TABLE note (id int);
          INSERT INTO here SELECT n, 10000 FROM generate_series(1, 10) n;
