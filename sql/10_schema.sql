@@ -8,7 +8,11 @@ BEGIN
                   HINT = 'Rename or drop it, then run CREATE EXTENSION agent_backup again.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'agent_backup_operator') THEN
-        CREATE ROLE agent_backup_operator NOLOGIN;
+        BEGIN
+            CREATE ROLE agent_backup_operator NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- another database of the cluster made it just now
+        END;
     END IF;
 END
 $do$;

@@ -41,6 +41,8 @@ CREATE TABLE agent_backup.set_tables (
     row_filter       text CHECK (row_filter <> ''),
     excluded_columns text[] NOT NULL DEFAULT '{}' CHECK (array_position(excluded_columns, NULL) IS NULL),
     masked_columns   jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(masked_columns) = 'object'),
+    defined_by       text,
+    CHECK ((row_filter IS NULL AND masked_columns = '{}') OR defined_by IS NOT NULL),
     PRIMARY KEY (set_name, schema_name, table_name),
     UNIQUE (set_name, ordinal)
 );
@@ -53,6 +55,9 @@ COMMENT ON COLUMN agent_backup.set_tables.formats IS 'Forms of this table; null:
 COMMENT ON COLUMN agent_backup.set_tables.row_filter IS 'SQL expression; rows for which it is not true are left out';
 COMMENT ON COLUMN agent_backup.set_tables.excluded_columns IS 'Columns that are left out';
 COMMENT ON COLUMN agent_backup.set_tables.masked_columns IS 'Column to SQL expression that is saved in place of its value';
+COMMENT ON COLUMN agent_backup.set_tables.defined_by IS 'Role that gave the filter and the masks; it must have the rights of the table''s owner, as whom they run';
+
+GRANT SELECT ON agent_backup.sets, agent_backup.set_tables TO agent_backup_operator;
 
 INSERT INTO agent_backup.sets (set_name, description, seeded)
 VALUES ('agent_sdk', 'Tables of the Agent SDK', true);

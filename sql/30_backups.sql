@@ -18,6 +18,8 @@ CREATE TABLE agent_backup.backup_catalog (
     verification_status text CHECK (verification_status IN ('success', 'warning', 'failed')),
     pinned              boolean NOT NULL DEFAULT false,
     error_message       text,
+    system_identifier   text NOT NULL,
+    database_name       text NOT NULL,
     UNIQUE (directory, file_name),
     CHECK (finished_at >= started_at),
     CHECK ((status = 'complete') = (error_message IS NULL)),
@@ -46,6 +48,8 @@ COMMENT ON COLUMN agent_backup.backup_catalog.verified_at IS 'When it was last v
 COMMENT ON COLUMN agent_backup.backup_catalog.verification_status IS 'Verdict of that: success, warning or failed';
 COMMENT ON COLUMN agent_backup.backup_catalog.pinned IS 'Kept whatever the retention says';
 COMMENT ON COLUMN agent_backup.backup_catalog.error_message IS 'What is wrong with it, unless it is complete';
+COMMENT ON COLUMN agent_backup.backup_catalog.system_identifier IS 'Cluster that made it, as in pg_control_system()';
+COMMENT ON COLUMN agent_backup.backup_catalog.database_name IS 'Database that made it';
 
 CREATE TABLE agent_backup.backup_entry (
     backup_id    text NOT NULL REFERENCES agent_backup.backup_catalog ON DELETE CASCADE,
@@ -131,6 +135,8 @@ COMMENT ON COLUMN agent_backup.backup_files.checksum IS 'Row digest: MD5 of each
 COMMENT ON COLUMN agent_backup.backup_files.sha256 IS 'SHA-256 of its stored bytes';
 COMMENT ON COLUMN agent_backup.backup_files.backup_file IS 'Path of the container on the server';
 COMMENT ON COLUMN agent_backup.backup_files.entry_name IS 'File inside the container';
+
+GRANT SELECT ON agent_backup.backups, agent_backup.backup_files, agent_backup.running TO agent_backup_operator;
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_entry', '');

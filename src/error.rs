@@ -20,6 +20,10 @@ pub enum Error {
     MayNotRead { table: String },
     #[error("permission denied to change backup sets")]
     MayNotConfigure { grantable: String },
+    #[error("must be owner of table \"{table}\" to give it a row filter or masks")]
+    MayNotDefine { table: String },
+    #[error("\"{role}\", who gave table \"{table}\" its row filter or masks, has no longer the rights of its owner")]
+    DefinerLost { table: String, role: String },
     #[error("row-level security would hide rows of table \"{table}\"")]
     RowSecurity { table: String },
     #[error("cannot write backups {reason}")]
@@ -75,9 +79,12 @@ impl Error {
     pub fn code(&self) -> Code {
         use Error::*;
         match self {
-            MayNotWriteFiles { .. } | MayNotRead { .. } | MayNotConfigure { .. } | RowSecurity { .. } => {
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            MayNotWriteFiles { .. }
+            | MayNotRead { .. }
+            | MayNotConfigure { .. }
+            | RowSecurity { .. }
+            | MayNotDefine { .. }
+            | DefinerLost { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
             NotBackedUp { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
@@ -106,6 +113,12 @@ impl Error {
             }
             MayNotRead { table } => {
                 Some(format!("Ask the owner to run: GRANT SELECT ON {table} TO {};", crate::ident::current_user()))
+            }
+            MayNotDefine { .. } => {
+                Some("They run with the owner's rights: ask the owner or a superuser to add the table.".into())
+            }
+            DefinerLost { .. } => {
+                Some("Remove the table from the set and add it again as its owner or a superuser.".into())
             }
             RowSecurity { .. } => Some(
                 "A backup must see every row: run it as the table's owner, a superuser or a role with BYPASSRLS."

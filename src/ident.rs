@@ -70,10 +70,15 @@ pub fn role_oid(role: &str) -> Option<pg_sys::Oid> {
     valid(unsafe { pg_sys::get_role_oid(role.as_ptr(), true) })
 }
 
+/// The current user's name.
+pub fn current_role() -> String {
+    // SAFETY: looks up the catalogue; missing_ok gives null for a role that was dropped meanwhile.
+    unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)) }.unwrap_or_default()
+}
+
 /// The current user's name, quoted where SQL needs it.
 pub fn current_user() -> String {
-    // SAFETY: looks up the catalogue; missing_ok gives null.
-    unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)) }.map_or("you".into(), |name| quote(&name))
+    quote(&current_role())
 }
 
 /// An identifier, quoted where SQL needs it.

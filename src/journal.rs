@@ -32,6 +32,7 @@ pub struct Member {
     pub row_filter: Option<String>,
     pub excluded: Vec<String>,
     pub masked: Vec<(String, String)>,
+    pub defined_by: Option<String>,
 }
 
 /// A finished backup, as the catalogue keeps it.
@@ -53,6 +54,9 @@ pub struct BackupRecord {
     pub file_sha256: Option<String>,
     pub manifest_sha256: Option<String>,
     pub error_message: Option<String>,
+    /// The cluster and the database that made it.
+    pub system_identifier: String,
+    pub database_name: String,
     pub entries: Vec<EntryRecord>,
 }
 
@@ -132,7 +136,8 @@ pub fn set(name: &str) -> Result<Set> {
 fn members(set: &str) -> Result<Vec<Member>> {
     let query = "SELECT schema_name, table_name, formats, row_filter, excluded_columns, \
                         (SELECT pg_catalog.array_agg(key ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
-                        (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)) \
+                        (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
+                        defined_by \
                  FROM agent_backup.set_tables WHERE set_name = $1 ORDER BY ordinal";
     sql::rows(query, &[set.into()], |row| {
         let columns: Vec<String> = row.optional(6)?.unwrap_or_default();
@@ -143,6 +148,7 @@ fn members(set: &str) -> Result<Vec<Member>> {
             row_filter: row.optional(4)?,
             excluded: row.required(5)?,
             masked: columns.into_iter().zip(masks).collect(),
+            defined_by: row.optional(8)?,
         })
     })
 }
@@ -155,8 +161,8 @@ fn set_names() -> Result<Vec<String>> {
 pub fn record(backup: &BackupRecord) -> Result<()> {
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.backup_catalog (backup_id, set_name, kind, status, started_at, finished_at, \
-            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message, system_identifier, database_name) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         let arguments = [
             backup.backup_id.as_str().into(),
             backup.set_name.as_str().into(),
@@ -173,6 +179,8 @@ pub fn record(backup: &BackupRecord) -> Result<()> {
             backup.file_sha256.as_deref().into(),
             backup.manifest_sha256.as_deref().into(),
             backup.error_message.as_deref().into(),
+            backup.system_identifier.as_str().into(),
+            backup.database_name.as_str().into(),
         ];
         sql::execute(statement, &arguments)?;
         backup.entries.iter().try_for_each(|entry| record_entry(&backup.backup_id, entry))
@@ -257,6 +265,8 @@ pub fn from_manifest(
         file_sha256: container.sha256.clone(),
         manifest_sha256: manifest_file.sha256.clone(),
         error_message: error,
+        system_identifier: manifest.server.system_identifier.clone(),
+        database_name: manifest.server.database.clone(),
         entries,
     }
 }

@@ -41,7 +41,10 @@ impl NewMember {
             other => Err(invalid(format!("the mask of \"{column}\" must be a string, not {other}"))),
         });
         let masked = masked.collect::<Result<Vec<_>>>()?;
-        Ok(NewMember { formats, selection: Selection { filter: filter.map(str::to_owned), excluded, masked } })
+        let filter = filter.map(str::to_owned);
+        let mut selection = Selection { filter, excluded, masked, defined_by: None };
+        selection.defined_by = selection.has_expressions().then(crate::ident::current_role);
+        Ok(NewMember { formats, selection })
     }
 }
 
@@ -90,10 +93,10 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
     }
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.set_tables \
-            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns) \
+            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns, defined_by) \
             SELECT $1, $2, $3, coalesce(max(ordinal), 0) + 1, $4, $5, $6, \
                    (SELECT coalesce(pg_catalog.jsonb_object_agg(m.key, m.value), '{}') FROM ROWS FROM \
-                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)) \
+                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)), $9 \
               FROM agent_backup.set_tables WHERE set_name = $1";
         let (columns, masks): (Vec<String>, Vec<String>) = member.selection.masked.iter().cloned().unzip();
         let arguments = [
@@ -105,6 +108,7 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
             member.selection.excluded.clone().into(),
             columns.into(),
             masks.into(),
+            member.selection.defined_by.as_deref().into(),
         ];
         sql::execute(statement, &arguments)?;
         changed(set)

@@ -69,6 +69,16 @@ SELECT object, reason FROM (
     JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS n ON n.oid = p.relnamespace
     WHERE NOT EXISTS (SELECT FROM listed AS l WHERE l.oid = p.oid)
     UNION ALL
+    SELECT DISTINCT r.name, format('%s "%s" reads "%s.%s", which is outside the list; its statement fails where that is missing', w.kind, w.name, n.nspname, p.relname)
+    FROM rel AS r
+    CROSS JOIN LATERAL (SELECT 'policy' AS kind, x.polname AS name, 'pg_policy'::regclass::oid AS classid, x.oid FROM pg_policy AS x WHERE x.polrelid = r.oid
+                        UNION ALL
+                        SELECT 'rule', x.rulename, 'pg_rewrite'::regclass, x.oid FROM pg_rewrite AS x WHERE x.ev_class = r.oid
+                        OFFSET 0) AS w
+    CROSS JOIN LATERAL (SELECT x.refobjid FROM pg_depend AS x WHERE x.classid = w.classid AND x.objid = w.oid AND x.refclassid = 'pg_class'::regclass OFFSET 0) AS d
+    JOIN pg_class AS p ON p.oid = d.refobjid AND p.relkind IN ('r', 'p', 'f', 'v', 'm') JOIN pg_namespace AS n ON n.oid = p.relnamespace
+    WHERE NOT EXISTS (SELECT FROM listed AS l WHERE l.oid = p.oid)
+    UNION ALL
     SELECT DISTINCT r.name, format('foreign server "%s", its user mappings and its data wrapper must exist on the target', s.srvname)
     FROM rel AS r JOIN pg_foreign_table AS f ON f.ftrelid = r.oid JOIN pg_foreign_server AS s ON s.oid = f.ftserver
     UNION ALL

@@ -21,7 +21,6 @@ use crate::run::outcome::{Outcome, State};
 /// Errors: 42501 without the right to write files, 42704 for an unknown set or member, 55P03 while another session works
 /// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
 #[pg_extern(schema = "agent_backup", name = "backup")]
-#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
 fn run_backup(
     set_name: default!(&str, "'agent_sdk'"),
     kind: default!(&str, "'full'"),

@@ -20,7 +20,6 @@ use crate::server::sql;
 /// Errors: 42501 without the right to write files there or to read all rows, 42P01 for an unknown table (the hint names
 /// near ones), 42809 for what is no table, 22023 for an unknown format or a path that is refused.
 #[pg_extern(schema = "agent_backup", name = "export_table")]
-#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
 fn export_table(
     table_name: &str,
     format: default!(&str, "'csv'"),
@@ -56,7 +55,6 @@ fn export_table(
 ///
 /// Errors: as `agent_backup.export_table`.
 #[pg_extern(name = "backup_agent_table_to_json")]
-#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
 fn backup_agent_table_to_json(
     p_table_name: &str,
     p_backup_dir: default!(Option<&str>, "NULL"),

@@ -12,14 +12,15 @@ use crate::server::snapshot;
 /// `SELECT * FROM agent_backup.reconcile();`
 ///
 /// One row per thing that was not in line: `adopted` (a backup that was not listed), `completed` (its manifest was put
-/// beside it again), `incomplete` (a listed file is gone), `unreadable` (a file that is no backup: it is left alone).
-/// Nothing but leftovers of writers that died is deleted. On an empty server it rebuilds the catalogue.
+/// beside it again), `incomplete` (a listed file is gone), `restored` (it is back), `foreign` (made by another database or
+/// cluster), `unreadable` (a file that is no backup: it is left alone). `elsewhere` says whether to list backups of other
+/// databases and clusters; null does so only while none are listed here, as on a server that takes over. Nothing but leftovers of writers that died is deleted. On an empty server it rebuilds the catalogue.
 ///
 /// Errors: 42501 without the right to write backups, 55P03 while another session works on the set, 25006 on a standby.
 #[pg_extern(schema = "agent_backup", name = "reconcile")]
-#[allow(clippy::type_complexity, reason = "the row type of the SQL function")]
 fn reconcile(
     set_name: default!(&str, "'agent_sdk'"),
+    elsewhere: default!(Option<bool>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
@@ -34,7 +35,7 @@ fn reconcile(
 > {
     snapshot::require_writable()?;
     let place = place::of_set(set_name)?;
-    let findings = reconcile::set(set_name, &place.directory)?;
+    let findings = reconcile::set(set_name, &place.directory, elsewhere)?;
     let rows = findings.into_iter().map(|found| (found.file, found.backup_id, found.action, found.details));
     Ok(TableIterator::new(rows.collect::<Vec<_>>()))
 }

@@ -15,7 +15,6 @@ use crate::{ident, table};
 /// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22023 or 23514 for an option out of
 /// its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
 #[pg_extern(schema = "agent_backup", name = "create_set")]
-#[allow(clippy::too_many_arguments, reason = "every option is a named argument of the SQL function")]
 fn create_set(
     set_name: &str,
     description: default!(Option<&str>, "NULL"),

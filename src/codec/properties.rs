@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::encoder::{Encoder, Format, ROW_LIMIT};
+use super::encoder::{Encoder, ROW_LIMIT};
 use super::error::{EncodeError, Fault};
 use super::value::{self, Scratch};
 use super::wire::{Column, Element, RowBatch, ValueKind};
 use super::{split, stored};
+use crate::plan::Format;
 use crate::stream::RowDigest;
 
 fn text(kind: &ValueKind, bytes: &[u8]) -> String {

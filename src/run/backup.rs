@@ -148,7 +148,12 @@ fn read_members(
             Err(error) => Err(error),
         };
         let begun = Instant::now();
-        let selection = Selection { filter: member.row_filter, excluded: member.excluded, masked: member.masked };
+        let selection = Selection {
+            filter: member.row_filter,
+            excluded: member.excluded,
+            masked: member.masked,
+            defined_by: member.defined_by,
+        };
         let formats = request.formats.as_ref().or(member.formats.as_ref()).unwrap_or(&set.formats);
         let state = match table {
             Ok(None) => State::Absent,

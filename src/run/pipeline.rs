@@ -46,6 +46,9 @@ pub fn read(
     scratch: &Directory,
 ) -> Result<TableData> {
     privilege::require_reader(table.oid, &table.name.display())?;
+    if let Some(role) = &selection.defined_by {
+        privilege::require_still_definer(role, table.owner, &table.name.display())?;
+    }
     let _kinds = refuse_swapped_relations(table.kind)?;
     failpoint::reach("scan")?;
     let encoding = Encoding::of_database();
@@ -61,7 +64,8 @@ pub fn read(
     let batch_bytes = settings::chunk_bytes() / 4 * 3;
     let mut sink = PoolSink::start(table, plans.clone())?;
     let query = selection.query(table)?;
-    let rows = Scan { query, owner: table.owner, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
+    let others_code = selection.has_expressions();
+    let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     sink.finish()?;
     let entries = plans.iter().zip(formats).map(|(plan, &format)| {
         let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;

@@ -47,6 +47,24 @@ pub fn require_reader(table: pg_sys::Oid, display: &str) -> Result<()> {
     Ok(())
 }
 
+/// The caller has the rights of the table's owner, as whom a filter or mask will run.
+pub fn require_definer(owner: pg_sys::Oid, display: &str) -> Result<()> {
+    // SAFETY: looks up the catalogue for the current user.
+    if unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) } {
+        return Ok(());
+    }
+    Err(Error::MayNotDefine { table: display.to_owned() })
+}
+
+/// Who gave a filter or mask still has the rights of the table's owner: the table may be another one by now.
+pub fn require_still_definer(role: &str, owner: pg_sys::Oid, display: &str) -> Result<()> {
+    // SAFETY: as above.
+    if ident::role_oid(role).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(role, owner) }) {
+        return Ok(());
+    }
+    Err(Error::DefinerLost { table: display.to_owned(), role: role.to_owned() })
+}
+
 fn is_file_writer() -> bool {
     // SAFETY: looks up the catalogue for the current user.
     unsafe {

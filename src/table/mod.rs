@@ -20,6 +20,9 @@ pub fn check_member(oid: pg_sys::Oid, selection: &Selection) -> Result<TableName
     let mut described = catalog::describe(&[oid])?;
     let table = described.remove(0)?;
     privilege::require_reader(oid, &table.name.display())?;
+    if selection.has_expressions() {
+        privilege::require_definer(table.owner, &table.name.display())?;
+    }
     selection.query(&table)?;
     Ok(table.name)
 }

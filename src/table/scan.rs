@@ -10,6 +10,7 @@ use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg_compat;
 use crate::server::user::{ActingAs, Restriction};
+use crate::table::catalog::Table;
 use crate::table::value::{Encoding, Take};
 
 /// Takes full batches and gives back buffers to fill.
@@ -22,8 +23,10 @@ pub trait RowSink {
 pub struct Scan<'a> {
     /// A `SELECT` of the columns, built by `plan`.
     pub query: String,
-    /// Whose rights code of others (casts, filters, masks) runs with.
-    pub owner: pg_sys::Oid,
+    /// The table, whose owner's rights code of others runs with (index expressions, casts, filters, masks).
+    pub table: &'a Table,
+    /// Whether the query holds expressions of a person: then its analysis may run code, too.
+    pub others_code: bool,
     pub takes: Vec<Take>,
     pub encoding: Encoding,
     /// Bytes of copied rows that fill a batch.
@@ -34,13 +37,16 @@ pub struct Scan<'a> {
 impl Scan<'_> {
     /// Runs it under the active snapshot; the number of rows.
     pub fn run(self) -> Result<u64> {
-        let query = CString::new(self.query)
+        let query = CString::new(self.query.as_str())
             .map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })?;
-        let plan = plan(&query)?;
+        let analysed = self.analyse(&query)?;
+        // From here on the planner and the executor may run code of the table's owner.
+        let _owner = self.as_owner();
         let mut receiver = Receiver::new(self.takes, self.encoding, self.batch_bytes, self.sink);
         // SAFETY: the query is planned; receiver and query text outlive the descriptor, which is freed here.
         // An error on the way is cleaned up by the abort of the (sub)transaction that the caller runs it in.
         unsafe {
+            let plan = pg_sys::pg_plan_query(analysed, query.as_ptr(), 0, std::ptr::null_mut());
             let description = pg_sys::CreateQueryDesc(
                 plan,
                 query.as_ptr(),
@@ -52,33 +58,39 @@ impl Scan<'_> {
                 0,
             );
             pg_sys::ExecutorStart(description, 0);
-            {
-                let _owner = ActingAs::user(self.owner, Restriction::SecurityRestricted);
-                pg_compat::executor_run(description);
-            }
+            pg_compat::executor_run(description);
             pg_sys::ExecutorFinish(description);
             pg_sys::ExecutorEnd(description);
             pg_sys::FreeQueryDesc(description);
         }
         receiver.finish()
     }
-}
 
-/// Parses, analyses and plans one SELECT.
-fn plan(query: &CString) -> Result<*mut pg_sys::PlannedStmt> {
-    // SAFETY: the text is NUL-terminated and lives in the caller; lists are checked for their length before use.
-    unsafe {
-        let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
-        let statement = only(&statements)?;
-        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
-            statement,
-            query.as_ptr(),
-            std::ptr::null(),
-            0,
-            std::ptr::null_mut(),
-        );
-        let queries = PgList::<pg_sys::Query>::from_pg(queries);
-        Ok(pg_sys::pg_plan_query(only(&queries)?, query.as_ptr(), 0, std::ptr::null_mut()))
+    /// Parses and analyses the query, which must have come to mean the table that was locked: names are looked up
+    /// again, and a lock on a table does not keep its schema in place.
+    fn analyse(&self, query: &CString) -> Result<*mut pg_sys::Query> {
+        let _owner = self.others_code.then(|| self.as_owner());
+        // SAFETY: the text is NUL-terminated and lives in the caller; lists are checked for their length before use.
+        unsafe {
+            let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
+            let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+                only(&statements)?,
+                query.as_ptr(),
+                std::ptr::null(),
+                0,
+                std::ptr::null_mut(),
+            );
+            let analysed = only(&PgList::<pg_sys::Query>::from_pg(queries))?;
+            let read = PgList::<pg_sys::RangeTblEntry>::from_pg((*analysed).rtable).head();
+            match read.map(|entry| (*entry).relid) {
+                Some(relation) if relation == self.table.oid => Ok(analysed),
+                _ => Err(Error::Replaced { table: self.table.name.display() }),
+            }
+        }
+    }
+
+    fn as_owner(&self) -> ActingAs {
+        ActingAs::user(self.table.owner, Restriction::SecurityRestricted)
     }
 }
 

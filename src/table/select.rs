@@ -16,9 +16,16 @@ pub struct Selection {
     pub excluded: Vec<String>,
     /// Column and the SQL expression that stands in for its value.
     pub masked: Vec<(String, String)>,
+    /// The role that gave filter and masks; none where there are none.
+    pub defined_by: Option<String>,
 }
 
 impl Selection {
+    /// Whether it holds expressions of a person.
+    pub fn has_expressions(&self) -> bool {
+        self.filter.is_some() || !self.masked.is_empty()
+    }
+
     /// The columns that are read, in the table's order.
     pub fn columns<'t>(&self, table: &'t Table) -> Result<Vec<&'t TableColumn>> {
         for name in self.excluded.iter().chain(self.masked.iter().map(|(name, _)| name)) {
