@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
     Database, Set, Signal, assert_backups_whole, assert_clean, assert_no_trash, backup, begun, database, files,
-    kill_backend, long, sqlstate, statuses, trash, wait_until,
+    kill_backend, long, sqlstate, statuses, trash, wait_for_pause, wait_until,
 };
 
 const TERMINATED: &str = "terminating connection due to administrator command";
 
 /// The set with one large table, and how long a backup of it takes.
 fn large(db: &Database) -> Duration {
-    Set::create(db, 1, if long() { 1_000_000 } else { 150_000 });
+    Set::create(db, 1, if long() { 1_000_000 } else { 100_000 });
     let started = Instant::now();
     assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok"]);
     started.elapsed()
@@ -148,6 +148,27 @@ fn a_cancel_while_it_waits_for_a_lock_ends_at_once() {
     assert_eq!(sqlstate(&error), "57014");
     assert!(sent.elapsed() < Duration::from_secs(1));
     blocker.batch_execute("COMMIT").unwrap();
+    assert_clean(&db, &[]);
+}
+
+#[test]
+fn a_cancelled_session_is_in_no_transaction_and_holds_no_lock() {
+    let db = database();
+    Set::create(&db, 2, 100);
+    for step in ["scan", "snapshot", "manifest", "publish", "publish_manifest"] {
+        let mut client = db.client();
+        client.batch_execute(&format!("SET agent_backup.debug_failpoint = '{step}=pause'")).unwrap();
+        let (pid, run) = begun(client, "SELECT agent_backup.backup('s')");
+        wait_for_pause(&db, pid, step);
+        kill_backend(pid, Signal::SIGINT);
+        let (mut client, outcome) = run.join().unwrap();
+        assert_eq!(sqlstate(&outcome.unwrap_err()), "57014", "{step}");
+        let query = format!("SELECT (SELECT state FROM pg_stat_activity WHERE pid = {pid}), count(*) FROM pg_locks WHERE pid = {pid}");
+        let row = db.client().query_one(&query, &[]).unwrap();
+        assert_eq!((row.get::<_, String>(0).as_str(), row.get::<_, i64>(1)), ("idle", 0), "{step}");
+        client.batch_execute("SET agent_backup.debug_failpoint = ''").unwrap_or_else(|error| panic!("{step}: {error:?}"));
+        assert_eq!(statuses(&backup(&mut client).unwrap()), ["ok", "ok"], "{step}");
+    }
     assert_clean(&db, &[]);
 }
 

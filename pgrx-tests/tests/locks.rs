@@ -80,7 +80,7 @@ fn a_waiter_for_an_exclusive_lock_waits_for_the_backup_and_stops_it_not() {
 #[test]
 fn a_waiter_between_lock_and_read_makes_no_deadlock() {
     let db = database();
-    Set::create(&db, 2, 30_000);
+    Set::create(&db, 2, 10_000);
     for _ in 0..5 {
         let (_, run) = begun(db.client(), "SELECT agent_backup.backup('s')");
         let waiter = begun(db.client(), "BEGIN; LOCK TABLE t2, t1 IN ACCESS EXCLUSIVE MODE; COMMIT").1;
@@ -95,7 +95,7 @@ fn a_waiter_between_lock_and_read_makes_no_deadlock() {
 fn after_a_change(db: &Database, change: &str) -> Vec<Row> {
     let mut client = db.client();
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t2").unwrap();
-    db.run(change);
+    change.split("; ").for_each(|statement| db.run(statement));
     let rows = backup(&mut client).unwrap_or_else(|error| panic!("{change}: {error:?}"));
     client.batch_execute("COMMIT").unwrap();
     rows
