@@ -6,7 +6,7 @@ use agent_backup_suite::{
     Database, Set, Signal, assert_clean, backup, begun, database, kill_backend, statuses, wait_for_pause, wait_until,
 };
 
-const ROWS: i64 = 150_000;
+const ROWS: i64 = 60_000;
 
 /// Rows of the view in this database.
 fn shown(client: &mut postgres::Client) -> Vec<(String, String, i64, i64, i64)> {
@@ -35,7 +35,7 @@ fn watch(db: &Database, run: &std::thread::JoinHandle<impl Sized>) -> Vec<i64> {
 fn the_servers_view_moves_while_a_backup_runs_and_is_empty_after_it() {
     let db = database();
     Set::create(&db, 1, ROWS as usize);
-    let (_, run) = begun(db.client(), "SET agent_backup.chunk_size = '128kB'; SELECT agent_backup.backup('s')");
+    let (_, run) = begun(db.client(), "SET agent_backup.chunk_size = '32kB'; SELECT agent_backup.backup('s')");
     let seen = watch(&db, &run);
     run.join().unwrap().1.unwrap();
     let mut distinct = seen.clone();

@@ -1,7 +1,7 @@
 //! Files are not transactional: what a rollback leaves is adopted, never an unknown orphan (T10, T11, T13).
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, refused, statuses,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, refused, statuses,
 };
 
 /// Actions and files of `reconcile('s')`.
@@ -182,5 +182,22 @@ fn exports_of_one_second_overwrite_nothing() {
     let mut ordered = counts.clone();
     ordered.sort_unstable();
     assert_eq!(ordered, [51, 52, 53, 54, 55, 56]);
+    assert_clean(&db, &[]);
+}
+
+#[test]
+fn a_prepared_transaction_keeps_others_out_until_it_ends_and_is_listed_or_adopted() {
+    let cluster = Cluster::start(Options::default().setting("max_prepared_transactions = 5"));
+    let db = cluster.database();
+    Set::create(&db, 1, 100);
+    for (number, end) in [(1, "COMMIT"), (2, "ROLLBACK")] {
+        db.run("BEGIN; SELECT agent_backup.backup('s'); PREPARE TRANSACTION 'x'");
+        let mut other = db.client();
+        other.batch_execute("SET statement_timeout = '5s'").unwrap();
+        refused(backup(&mut other), "55P03");
+        db.run(&format!("{end} PREPARED 'x'"));
+        assert_eq!(reconcile(&db).len(), number - 1, "{end}");
+        assert_eq!((listed(&db), assert_backups_whole(&db)), (number as i64, number), "{end}");
+    }
     assert_clean(&db, &[]);
 }
