@@ -52,6 +52,8 @@ pub enum Error {
     UnknownColumn { table: String, column: String, near: Vec<String> },
     #[error("invalid {option}: {reason}")]
     InvalidOption { option: &'static str, reason: String },
+    #[error("argument \"{argument}\" must not be null")]
+    NullArgument { argument: &'static str },
     #[error("{option} is not one expression")]
     NotAnExpression { option: String, text: String },
     #[error("backup set \"{set}\" is busy")]
@@ -94,6 +96,7 @@ impl Error {
             SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
+            NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -151,7 +154,10 @@ impl Error {
         match self {
             Error::NotAnExpression { text, .. } => Some(format!("The text was: {text}")),
             Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
-            Error::Store(error) => error.source().map(ToString::to_string),
+            Error::Store(error) => {
+                let cause = error.source().map(ToString::to_string);
+                cause.filter(|cause| !error.to_string().ends_with(cause))
+            }
             _ => None,
         }
     }

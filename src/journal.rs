@@ -97,6 +97,8 @@ pub struct KnownFile {
     pub manifest_name: String,
     /// Marked as incomplete because a file was not there.
     pub is_missing_files: bool,
+    /// Rows of its entries.
+    pub entries: i64,
 }
 
 /// How the reason of a backup that misses files begins.
@@ -208,7 +210,8 @@ fn record_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
 pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
     as_owner(|| {
         let query = "SELECT backup_id, file_name, manifest_name, \
-             status = 'incomplete' AND pg_catalog.starts_with(error_message, $2) FROM agent_backup.backup_catalog \
+             status = 'incomplete' AND pg_catalog.starts_with(error_message, $2), \
+             (SELECT pg_catalog.count(*) FROM agent_backup.backup_entry e WHERE e.backup_id = c.backup_id) FROM agent_backup.backup_catalog c \
              WHERE directory = $1 AND file_name IS NOT NULL";
         sql::rows(query, &[directory.into(), MISSING.into()], |row| {
             Ok(KnownFile {
@@ -216,9 +219,30 @@ pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
                 file_name: row.required(2)?,
                 manifest_name: row.required(3)?,
                 is_missing_files: row.required(4)?,
+                entries: row.required(5)?,
             })
         })
     })
+}
+
+/// Where the catalogue has a backup: directory and file name.
+pub fn place_of(backup_id: &str) -> Result<Option<(String, String)>> {
+    as_owner(|| {
+        let query = "SELECT directory, file_name FROM agent_backup.backup_catalog \
+                     WHERE backup_id = $1 AND file_name IS NOT NULL";
+        let found = sql::rows(query, &[backup_id.into()], |row| Ok((row.required(1)?, row.required(2)?)))?;
+        Ok(found.into_iter().next())
+    })
+}
+
+/// Whether the catalogue has a set of this name.
+pub fn has_set(name: &str) -> Result<bool> {
+    as_owner(|| Ok(set_names()?.iter().any(|known| known == name)))
+}
+
+/// The error for a set that does not exist.
+pub fn unknown_set(name: &str) -> Result<Error> {
+    Ok(Error::UnknownSet { set: name.to_owned(), near: ident::near(name, as_owner(set_names)?) })
 }
 
 /// Marks a listed backup as damaged: its status becomes incomplete, with the reason.

@@ -1,11 +1,13 @@
 //! The journal's part for sets: making, changing and dropping them.
 
+use agent_backup_core::plan::Compression;
 use pgrx::datum::Interval;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
+use crate::run::backup;
 use crate::server::sql;
 use crate::table::select::Selection;
 
@@ -15,8 +17,42 @@ pub struct NewSet<'a> {
     pub description: Option<&'a str>,
     pub formats: Vec<String>,
     pub compression: &'a str,
-    pub level: i16,
+    pub level: i32,
+    pub keep_daily: i32,
+    pub keep_weekly: i32,
+    pub keep_monthly: i32,
+    pub rto: Interval,
+    pub rpo: Interval,
 }
+
+impl NewSet<'_> {
+    /// Says which option is out of its range. The table's constraints hold the same, for those who write to it.
+    fn check(&self) -> Result<()> {
+        let invalid = |option, reason: &str| Err(Error::InvalidOption { option, reason: reason.to_owned() });
+        if self.name.is_empty() || self.name.len() > NAME_BYTES {
+            return invalid("set_name", "it must have 1 to 63 bytes");
+        }
+        backup::parse_formats(&self.formats)?;
+        if !["gzip", "zstd"].contains(&self.compression) {
+            return invalid("compression", &format!("\"{}\" is neither gzip nor zstd", self.compression));
+        }
+        if i16::try_from(self.level).ok().and_then(|level| Compression::parse(self.compression, level)).is_none() {
+            return invalid("compression_level", "gzip has levels 1 to 12, zstd 1 to 19");
+        }
+        let keep =
+            [("keep_daily", self.keep_daily), ("keep_weekly", self.keep_weekly), ("keep_monthly", self.keep_monthly)];
+        if let Some((option, _)) = keep.iter().find(|(_, count)| *count < 0) {
+            return invalid(option, "it must not be negative");
+        }
+        if keep.iter().all(|(_, count)| *count == 0) {
+            return invalid("keep_daily", "a set that keeps no backup at all is refused");
+        }
+        Ok(())
+    }
+}
+
+/// Most bytes of a set's name, as of any name in the server.
+const NAME_BYTES: usize = 63;
 
 /// What a member is added with.
 pub struct NewMember {
@@ -36,6 +72,9 @@ impl NewMember {
         let Value::Object(masked) = masked else {
             return Err(invalid("it must be a JSON object of column and expression".into()));
         };
+        if let Some(formats) = &formats {
+            backup::parse_formats(formats)?;
+        }
         let masked = masked.into_iter().map(|(column, mask)| match mask {
             Value::String(mask) => Ok((column, mask)),
             other => Err(invalid(format!("the mask of \"{column}\" must be a string, not {other}"))),
@@ -48,8 +87,9 @@ impl NewMember {
     }
 }
 
-/// Makes a set; ranges are checked by the table's constraints.
-pub fn create(set: &NewSet, keep: [i32; 3], [rto, rpo]: [Interval; 2]) -> Result<()> {
+/// Makes a set.
+pub fn create(set: NewSet) -> Result<()> {
+    set.check()?;
     as_owner(|| {
         let taken = sql::text("SELECT set_name FROM agent_backup.sets WHERE set_name = $1", &[set.name.into()])?;
         if taken.is_some() {
@@ -63,11 +103,11 @@ pub fn create(set: &NewSet, keep: [i32; 3], [rto, rpo]: [Interval; 2]) -> Result
             set.formats.clone().into(),
             set.compression.into(),
             set.level.into(),
-            keep[0].into(),
-            keep[1].into(),
-            keep[2].into(),
-            rto.into(),
-            rpo.into(),
+            set.keep_daily.into(),
+            set.keep_weekly.into(),
+            set.keep_monthly.into(),
+            set.rto.into(),
+            set.rpo.into(),
         ];
         sql::execute(statement, &arguments).map(drop)
     })

@@ -19,6 +19,17 @@ pgrx::pg_module_magic!(name, version);
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
+extension_sql_file!(
+    "../sql/40_regclass.sql",
+    name = "regclass",
+    requires = [
+        "schema",
+        api::export::export_table,
+        api::export::backup_agent_table_to_json,
+        api::sets::add_table,
+        api::sets::remove_table
+    ]
+);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -5,6 +5,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::api::argument::{optional_items, required};
 use crate::api::interval;
 use crate::run::backup::{self, Report, Request};
 use crate::run::outcome::{Outcome, State};
@@ -22,10 +23,10 @@ use crate::run::outcome::{Outcome, State};
 /// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
 #[pg_extern(schema = "agent_backup", name = "backup")]
 fn run_backup(
-    set_name: default!(&str, "'agent_sdk'"),
-    kind: default!(&str, "'full'"),
-    formats: default!(Option<Vec<String>>, "NULL"),
-    tables: default!(Option<Vec<String>>, "NULL"),
+    set_name: default!(Option<&str>, "'agent_sdk'"),
+    kind: default!(Option<&str>, "'full'"),
+    formats: default!(Option<Vec<Option<String>>>, "NULL"),
+    tables: default!(Option<Vec<Option<String>>>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
@@ -42,7 +43,13 @@ fn run_backup(
     >,
     ErrorReport,
 > {
-    let report = backup::run(&Request { set: set_name, kind, formats, tables })?;
+    let request = Request {
+        set: required(set_name, "set_name")?,
+        kind: required(kind, "kind")?,
+        formats: optional_items(formats, "formats")?,
+        tables: optional_items(tables, "tables")?,
+    };
+    let report = backup::run(&request)?;
     let file = report.file();
     let row = |(ordinal, outcome): (usize, &Outcome)| {
         let (rows, size, checksum) = report.sizes(ordinal, outcome);

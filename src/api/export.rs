@@ -1,12 +1,15 @@
 //! `export_table`, and the seed's `backup_agent_table_to_json`.
 
+use agent_backup_core::plan::Format;
 use pgrx::datum::Interval;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::api::argument::required;
 use crate::api::interval;
-use crate::run::{backup, export, place};
+use crate::error::Error;
+use crate::run::{export, place};
 use crate::server::sql;
 
 /// Writes one table into one file on the server.
@@ -21,8 +24,8 @@ use crate::server::sql;
 /// near ones), 42809 for what is no table, 22023 for an unknown format or a path that is refused.
 #[pg_extern(schema = "agent_backup", name = "export_table")]
 fn export_table(
-    table_name: &str,
-    format: default!(&str, "'csv'"),
+    table_name: Option<&str>,
+    format: default!(Option<&str>, "'csv'"),
     destination: default!(Option<&str>, "NULL"),
 ) -> Result<
     TableIterator<
@@ -38,8 +41,12 @@ fn export_table(
     >,
     ErrorReport,
 > {
-    let formats = backup::parse_formats(&[format.to_owned()])?;
-    let done = export::to_destination(table_name, formats[0], destination)?;
+    let format = required(format, "format")?;
+    let Some(parsed) = Format::parse(format) else {
+        let reason = format!("\"{format}\" is none of csv, json, sql");
+        return Err(Error::InvalidOption { option: "format", reason }.into());
+    };
+    let done = export::to_destination(required(table_name, "table_name")?, parsed, destination)?;
     let path = done.path.display().to_string();
     let row =
         (done.table, done.rows.cast_signed(), done.file.size.cast_signed(), done.checksum, path, interval(done.took));
@@ -56,7 +63,7 @@ fn export_table(
 /// Errors: as `agent_backup.export_table`.
 #[pg_extern(name = "backup_agent_table_to_json")]
 fn backup_agent_table_to_json(
-    p_table_name: &str,
+    p_table_name: Option<&str>,
     p_backup_dir: default!(Option<&str>, "NULL"),
 ) -> Result<
     TableIterator<
@@ -70,9 +77,10 @@ fn backup_agent_table_to_json(
     >,
     ErrorReport,
 > {
+    let table = required(p_table_name, "p_table_name")?;
     let directory = place::absolute(p_backup_dir.unwrap_or_default());
-    let done = export::to_directory(p_table_name, agent_backup_core::plan::Format::Json, &directory)?;
+    let done = export::to_directory(table, Format::Json, &directory)?;
     let size = sql::text("SELECT pg_catalog.pg_size_pretty($1::bigint)", &[done.file.size.cast_signed().into()])?;
     let path = done.path.display().to_string();
-    Ok(TableIterator::once((p_table_name.to_owned(), done.rows.cast_signed(), path, size)))
+    Ok(TableIterator::once((table.to_owned(), done.rows.cast_signed(), path, size)))
 }

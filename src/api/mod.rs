@@ -1,11 +1,12 @@
 //! The SQL functions, one file per verb. Each turns its arguments into a request, asks for the right to do it, has it
 //! done and gives back rows; no SQL text and no path is formed here.
 
+mod argument;
 mod backup;
-mod export;
+pub mod export;
 pub mod lock_key;
 mod reconcile;
-mod sets;
+pub mod sets;
 
 use std::time::Duration;
 

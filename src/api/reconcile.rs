@@ -4,6 +4,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::api::argument::required;
 use crate::run::{place, reconcile};
 use crate::server::snapshot;
 
@@ -19,7 +20,7 @@ use crate::server::snapshot;
 /// Errors: 42501 without the right to write backups, 55P03 while another session works on the set, 25006 on a standby.
 #[pg_extern(schema = "agent_backup", name = "reconcile")]
 fn reconcile(
-    set_name: default!(&str, "'agent_sdk'"),
+    set_name: default!(Option<&str>, "'agent_sdk'"),
     elsewhere: default!(Option<bool>, "NULL"),
 ) -> Result<
     TableIterator<
@@ -34,8 +35,10 @@ fn reconcile(
     ErrorReport,
 > {
     snapshot::require_writable()?;
-    let place = place::of_set(set_name)?;
-    let findings = reconcile::set(set_name, &place.directory, elsewhere)?;
+    let set = required(set_name, "set_name")?;
+    place::require_known(set)?;
+    let place = place::of_set(set)?;
+    let findings = reconcile::set(set, &place.directory, elsewhere)?;
     let rows = findings.into_iter().map(|found| (found.file, found.backup_id, found.action, found.details));
     Ok(TableIterator::new(rows.collect::<Vec<_>>()))
 }

@@ -4,6 +4,7 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::api::argument::{items, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
 use crate::server::privilege;
 use crate::{ident, table};
@@ -12,24 +13,35 @@ use crate::{ident, table};
 ///
 /// `SELECT agent_backup.create_set('billing', formats => '{csv}', keep_daily => 14);`
 ///
-/// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22023 or 23514 for an option out of
-/// its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
+/// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22004 for a null, 22023 for an option
+/// out of its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
 #[pg_extern(schema = "agent_backup", name = "create_set")]
 fn create_set(
-    set_name: &str,
+    set_name: Option<&str>,
     description: default!(Option<&str>, "NULL"),
-    formats: default!(Vec<String>, "'{csv,json}'"),
-    compression: default!(&str, "'gzip'"),
-    compression_level: default!(i16, "1"),
-    keep_daily: default!(i32, "7"),
-    keep_weekly: default!(i32, "4"),
-    keep_monthly: default!(i32, "12"),
-    rto: default!(Interval, "'2 hours'"),
-    rpo: default!(Interval, "'1 hour'"),
+    formats: default!(Option<Vec<Option<String>>>, "'{csv,json}'"),
+    compression: default!(Option<&str>, "'gzip'"),
+    compression_level: default!(Option<i32>, "1"),
+    keep_daily: default!(Option<i32>, "7"),
+    keep_weekly: default!(Option<i32>, "4"),
+    keep_monthly: default!(Option<i32>, "12"),
+    rto: default!(Option<Interval>, "'2 hours'"),
+    rpo: default!(Option<Interval>, "'1 hour'"),
 ) -> Result<(), ErrorReport> {
     privilege::require_operator()?;
-    let set = NewSet { name: set_name, description, formats, compression, level: compression_level };
-    Ok(journal_sets::create(&set, [keep_daily, keep_weekly, keep_monthly], [rto, rpo])?)
+    let set = NewSet {
+        name: required(set_name, "set_name")?,
+        description,
+        formats: items(required(formats, "formats")?, "formats")?,
+        compression: required(compression, "compression")?,
+        level: required(compression_level, "compression_level")?,
+        keep_daily: required(keep_daily, "keep_daily")?,
+        keep_weekly: required(keep_weekly, "keep_weekly")?,
+        keep_monthly: required(keep_monthly, "keep_monthly")?,
+        rto: required(rto, "rto")?,
+        rpo: required(rpo, "rpo")?,
+    };
+    Ok(journal_sets::create(set)?)
 }
 
 /// Forgets a backup set and its members. Backups on disk and in the catalogue stay; a set that has backups asks for
@@ -39,9 +51,9 @@ fn create_set(
 ///
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
 #[pg_extern(schema = "agent_backup", name = "drop_set")]
-fn drop_set(set_name: &str, confirm: default!(bool, "false")) -> Result<(), ErrorReport> {
+fn drop_set(set_name: Option<&str>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
     privilege::require_operator()?;
-    Ok(journal_sets::drop_set(set_name, confirm)?)
+    Ok(journal_sets::drop_set(required(set_name, "set_name")?, required(confirm, "confirm")?)?)
 }
 
 /// Adds a table to a backup set; returns its qualified name.
@@ -56,18 +68,21 @@ fn drop_set(set_name: &str, confirm: default!(bool, "false")) -> Result<(), Erro
 /// names near ones), 42703 for an unknown column, 42710 for a member twice, 42601 for what is not one expression.
 #[pg_extern(schema = "agent_backup", name = "add_table")]
 fn add_table(
-    set_name: &str,
-    table_name: &str,
-    formats: default!(Option<Vec<String>>, "NULL"),
+    set_name: Option<&str>,
+    table_name: Option<&str>,
+    formats: default!(Option<Vec<Option<String>>>, "NULL"),
     row_filter: default!(Option<&str>, "NULL"),
-    excluded_columns: default!(Vec<String>, "'{}'"),
-    masked_columns: default!(pgrx::JsonB, "'{}'"),
+    excluded_columns: default!(Option<Vec<Option<String>>>, "'{}'"),
+    masked_columns: default!(Option<pgrx::JsonB>, "'{}'"),
 ) -> Result<String, ErrorReport> {
     privilege::require_operator()?;
-    let oid = ident::resolve(table_name)?;
-    let member = NewMember::new(formats, row_filter, excluded_columns, masked_columns.0)?;
+    let set = required(set_name, "set_name")?;
+    let formats = optional_items(formats, "formats")?;
+    let excluded = items(required(excluded_columns, "excluded_columns")?, "excluded_columns")?;
+    let member = NewMember::new(formats, row_filter, excluded, required(masked_columns, "masked_columns")?.0)?;
+    let oid = ident::resolve(required(table_name, "table_name")?)?;
     let name = table::check_member(oid, &member.selection)?;
-    journal_sets::add(set_name, &name, &member)?;
+    journal_sets::add(set, &name, &member)?;
     Ok(name.qualified())
 }
 
@@ -77,8 +92,9 @@ fn add_table(
 ///
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
 #[pg_extern(schema = "agent_backup", name = "remove_table")]
-fn remove_table(set_name: &str, table_name: &str) -> Result<String, ErrorReport> {
+fn remove_table(set_name: Option<&str>, table_name: Option<&str>) -> Result<String, ErrorReport> {
     privilege::require_operator()?;
-    let resolved = ident::find(table_name)?.map(ident::name_of).transpose()?;
-    Ok(journal_sets::remove(set_name, table_name, resolved.as_ref())?.qualified())
+    let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
+    let resolved = ident::find(table)?.map(ident::name_of).transpose()?;
+    Ok(journal_sets::remove(set, table, resolved.as_ref())?.qualified())
 }

@@ -15,6 +15,19 @@ use crate::stream::{ChunkEncoder, RowDigest};
 /// The most bytes a row's text may have: PostgreSQL takes no longer line, and no longer value.
 pub(super) const ROW_LIMIT: usize = (1 << 30) - 1;
 
+/// What stands around the rows of a chunk.
+#[derive(Clone, Copy)]
+struct Around {
+    /// Before the first row.
+    first: &'static [u8],
+    /// Before each other row.
+    before: &'static [u8],
+    after: &'static [u8],
+}
+
+const LINES: Around = Around { first: b"", before: b"", after: b"\n" };
+const ITEMS: Around = Around { first: b"\n", before: b",\n", after: b"" };
+
 /// Writes the rows of one table in one format. A clone shares all, so each thread may have its own.
 #[derive(Debug, Clone)]
 pub struct Encoder(Arc<Plan>);
@@ -65,7 +78,7 @@ impl Encoder {
     pub fn prologue(&self) -> Vec<u8> {
         match &self.0.rows {
             Rows::Csv(csv) => csv.header().to_vec(),
-            Rows::Json(_) => b"[\n".to_vec(),
+            Rows::Json(_) => b"[".to_vec(),
             Rows::Sql(_) => sql::PROLOGUE.into(),
         }
     }
@@ -77,11 +90,11 @@ impl Encoder {
 
     /// The bytes between two chunks that both have rows.
     pub fn separator(&self) -> &'static [u8] {
-        if self.format() == Format::Json { b",\n" } else { b"" }
+        if self.format() == Format::Json { b"," } else { b"" }
     }
 
     /// Appends the text of a batch to `out` and adds each row, without line end or separator, to `digest`.
-    /// In CSV and SQL every row ends in a line feed; in JSON rows are joined by `,\n`.
+    /// In CSV and SQL every row ends in a line feed; in JSON each begins on a new line, after a comma but for the first.
     ///
     /// # Errors
     /// A row longer than 1 GiB, or bytes that are no value of their kind; then `out` is as before, and `digest` is
@@ -102,14 +115,12 @@ impl Encoder {
     ) -> Result<(), EncodeError> {
         let start = out.len();
         let outcome = match &self.0.rows {
-            Rows::Csv(csv) => self.run(batch, out, b"\n", |f, s, o, at| csv.row(f, s, o, at), &mut each),
-            Rows::Json(json) => self.run(batch, out, b",\n", |f, s, o, at| json.row(f, s, o, at), &mut each),
-            Rows::Sql(sql) => self.run(batch, out, b"\n", |f, s, o, at| sql.row(f, s, o, at), &mut each),
+            Rows::Csv(csv) => self.run(batch, out, LINES, |f, s, o, at| csv.row(f, s, o, at), &mut each),
+            Rows::Json(json) => self.run(batch, out, ITEMS, |f, s, o, at| json.row(f, s, o, at), &mut each),
+            Rows::Sql(sql) => self.run(batch, out, LINES, |f, s, o, at| sql.row(f, s, o, at), &mut each),
         };
-        match outcome {
-            Ok(()) if self.format() == Format::Json && batch.rows > 0 => out.truncate(out.len() - b",\n".len()),
-            Ok(()) => {}
-            Err(_) => out.truncate(start),
+        if outcome.is_err() {
+            out.truncate(start);
         }
         outcome
     }
@@ -118,13 +129,14 @@ impl Encoder {
         &self,
         batch: &RowBatch,
         out: &mut Vec<u8>,
-        end: &[u8],
+        around: Around,
         write: impl Fn(&mut Fields, &mut Scratch, &mut Vec<u8>, &mut usize) -> Outcome,
         each: &mut impl FnMut(&[u8]),
     ) -> Result<(), EncodeError> {
         let mut fields = Fields::new(batch);
         let mut scratch = Scratch::default();
         for index in 0..batch.rows {
+            out.extend_from_slice(if index == 0 { around.first } else { around.before });
             let start = out.len();
             let mut at = 0;
             write(&mut fields, &mut scratch, out, &mut at).map_err(|fault| self.error(fault, batch, index, at))?;
@@ -133,7 +145,7 @@ impl Encoder {
                 return Err(self.error(Fault::TooLong, batch, index, at));
             }
             each(row);
-            out.extend_from_slice(end);
+            out.extend_from_slice(around.after);
         }
         if fields.is_empty() {
             return Ok(());

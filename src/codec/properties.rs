@@ -198,7 +198,7 @@ fn an_encoder_is_shared_between_threads() {
     let encoder = Encoder::json(&[]);
     shared(&encoder);
     assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b",\n"[..]));
-    assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[\n".to_vec(), b"\n]\n".to_vec()));
+    assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[".to_vec(), b"\n]\n".to_vec()));
 }
 
 #[test]

@@ -83,6 +83,11 @@ pub fn suffix_of_container<'a>(set: &str, file: &'a str) -> Option<&'a str> {
     rest.strip_suffix(".tar.gz").or_else(|| rest.strip_suffix(".tar.zst"))
 }
 
+/// Whether a file name is that of a manifest beside a container.
+pub fn is_manifest(file: &str) -> bool {
+    file.strip_prefix("metadata_").is_some_and(|rest| rest.ends_with(".json"))
+}
+
 /// Names of a single exported file, in the order in which they are tried.
 pub fn export(schema: &str, name: &str, ending: &str, started: DateTime<Utc>) -> impl Iterator<Item = String> {
     let stem = format!("{}_{}", table(schema, name), started.format("%Y%m%d_%H%M%S"));

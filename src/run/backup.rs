@@ -1,5 +1,7 @@
 //! A set into a container: lock the tables, take one snapshot, read each table, put the files into place, record it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::time::Instant;
 
 use agent_backup_core::container::Manifest;
@@ -43,6 +45,7 @@ pub struct Report {
 /// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so.
 pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable()?;
+    check_request(request)?;
     let set = journal::set(request.set)?;
     let members = wanted_members(&set, request)?;
     let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
@@ -50,7 +53,7 @@ pub fn run(request: &Request) -> Result<Report> {
         reason: format!("{} has no level {}", set.compression, set.level),
     })?;
     let place = place::of_set(&set.name)?;
-    reconcile::adopt_strays(&set.name, &place.directory)?;
+    reconcile::before_backup(&set.name, &place.directory)?;
 
     let started = Utc::now();
     let formats = Pinned::formats()?;
@@ -67,6 +70,7 @@ pub fn run(request: &Request) -> Result<Report> {
         true => None,
         false => Some(publish::place(
             &place.directory,
+            used_names(&place.directory)?,
             &set.name,
             started,
             compression,
@@ -77,6 +81,27 @@ pub fn run(request: &Request) -> Result<Report> {
     };
     record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
+}
+
+/// What is wrong with a request is said before anything is locked or written.
+fn check_request(request: &Request) -> Result<()> {
+    let invalid = |option, reason: String| Err(Error::InvalidOption { option, reason });
+    if !["full", "archive"].contains(&request.kind) {
+        return invalid("kind", format!("\"{}\" is neither full nor archive", request.kind));
+    }
+    if let Some(formats) = &request.formats {
+        parse_formats(formats)?;
+    }
+    match &request.tables {
+        Some(tables) if tables.is_empty() => invalid("tables", "it is empty; null means all of the set".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Names that the catalogue has for files of this directory, there or not: none is given twice.
+fn used_names(directory: &Directory) -> Result<HashSet<OsString>> {
+    let known = journal::files_in(&directory.path().display().to_string())?;
+    Ok(known.into_iter().flat_map(|file| [file.file_name.into(), file.manifest_name.into()]).collect())
 }
 
 fn failpoint_after_snapshot() -> Result<()> {
@@ -98,7 +123,14 @@ fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
             near: ident::near(typed, set.members.iter().map(|member| member.table.display())),
         })
     };
-    tables.iter().map(find).collect()
+    let mut wanted: Vec<Member> = Vec::new();
+    for member in tables.iter().map(find) {
+        let member = member?;
+        if !wanted.iter().any(|known| known.table == member.table) {
+            wanted.push(member);
+        }
+    }
+    Ok(wanted)
 }
 
 /// A member under its lock, or why not.

@@ -10,8 +10,7 @@ use chrono::Utc;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::run::publish::{self, Interruptible};
-use crate::run::{pipeline, place, say};
+use crate::run::{pipeline, place, publish, say};
 use crate::server::lock;
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
@@ -84,14 +83,14 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     drop(snapshot);
 
     let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;
-    let mut staged = Interruptible(directory.stage(&names::encode(&described.name.name))?);
+    let mut staged = publish::stage(&directory, &names::encode(&described.name.name))?;
     let mut compressor = Compressor::new(compression).map_err(publish::file_error)?;
     let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut staged).map_err(publish::file_error)?;
     let file = match name {
-        FileName::Given(name) => staged.0.publish(name)?,
+        FileName::Given(name) => staged.publish(name)?,
         FileName::Stamped { ending } => {
             let named = names::export(&described.name.schema, &described.name.name, ending, Utc::now());
-            staged.0.publish_unique(named)?
+            staged.publish_unique(named)?
         }
     };
     let took = begun.elapsed();

@@ -1,5 +1,6 @@
 //! Doing what was asked: the ways of the data, step by step.
 
+pub mod adopt; // one backup on disk into the catalogue
 pub mod backup; // a set into a container
 pub mod export; // one table into one file
 pub mod outcome; // what became of each member

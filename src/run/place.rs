@@ -8,6 +8,7 @@ use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, St
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::journal;
 use crate::server::lock::SetLock;
 use crate::server::privilege;
 use crate::settings;
@@ -31,6 +32,15 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
         pgrx::debug1!("removed \"{left}\", left by a backup that did not end");
     }
     Ok(SetPlace { directory, _lock: lock, _set: set_lock })
+}
+
+/// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.
+pub fn require_known(set: &str) -> Result<()> {
+    privilege::require_file_writer(&settings::directory())?;
+    if journal::has_set(set)? || settings::directory().join(names::encode(set)).symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    Err(journal::unknown_set(set)?)
 }
 
 /// Opens a directory for one exported file, making it where it is missing.

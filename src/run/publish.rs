@@ -1,6 +1,8 @@
 //! Spools into the container; container and manifest into place, the manifest last.
 
-use std::io::{self, Write};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
 
 use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
 use agent_backup_core::plan::{Compression, names};
@@ -29,6 +31,7 @@ pub struct Placed {
 /// Writes and publishes one backup. Nothing is left of it when any step fails.
 pub fn place(
     directory: &Directory,
+    used: HashSet<OsString>,
     set: &str,
     started: DateTime<Utc>,
     compression: Compression,
@@ -36,7 +39,7 @@ pub fn place(
     entries: &[NamedEntry],
     manifest: Manifest,
 ) -> Result<Placed> {
-    let staged = Interruptible(directory.stage(&names::encode(set))?);
+    let staged = stage(directory, &names::encode(set))?;
     let mut writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
     writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
     for named in entries {
@@ -45,12 +48,12 @@ pub fn place(
     }
     failpoint::reach("manifest")?;
     let written = writer.finish(manifest).map_err(container_error)?;
-    let mut staged_manifest = directory.stage("metadata")?;
+    let mut staged_manifest = stage(directory, "metadata")?;
     staged_manifest.append(&written.manifest_bytes)?;
 
-    let suffix = free_suffix(directory, set, started, compression)?;
+    let suffix = free_suffix(directory, used, set, started, compression)?;
     failpoint::reach("publish")?;
-    let container = written.out.0.publish(&names::container(set, &suffix, compression))?;
+    let container = written.out.publish(&names::container(set, &suffix, compression))?;
     let unfinished = Unfinished { directory, name: Some(container.name.clone()) };
     failpoint::reach("publish_manifest")?;
     let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
@@ -58,14 +61,19 @@ pub fn place(
     Ok(Placed { container, manifest_file, manifest: written.manifest })
 }
 
-/// The first suffix of which neither file exists. The directory is locked: nobody takes it before we do.
-fn free_suffix(directory: &Directory, set: &str, started: DateTime<Utc>, compression: Compression) -> Result<String> {
-    let taken: std::collections::HashSet<std::ffi::OsString> =
-        directory.list()?.into_iter().map(|file| file.name).collect();
+/// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The directory is
+/// locked: nobody takes it before we do.
+fn free_suffix(
+    directory: &Directory,
+    mut taken: HashSet<OsString>,
+    set: &str,
+    started: DateTime<Utc>,
+    compression: Compression,
+) -> Result<String> {
+    taken.extend(directory.list()?.into_iter().map(|file| file.name));
     let free = |suffix: &String| {
         let container = names::container(set, suffix, compression);
-        !taken.contains(container.as_ref() as &std::ffi::OsStr)
-            && !taken.contains(names::manifest(suffix).as_ref() as &std::ffi::OsStr)
+        !taken.contains(&OsString::from(container)) && !taken.contains(&OsString::from(names::manifest(suffix)))
     };
     names::suffixes(started)
         .find(free)
@@ -94,18 +102,14 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// A staged file whose writer can be cancelled between two blocks.
-pub struct Interruptible(pub StagedFile);
+/// A new staged file that answers interrupts while it is written and read back.
+pub fn stage(directory: &Directory, hint: &str) -> Result<StagedFile> {
+    Ok(directory.stage(hint)?.watched_by(answer_interrupts))
+}
 
-impl Write for Interruptible {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        pgrx::check_for_interrupts!();
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+fn answer_interrupts() -> bool {
+    pgrx::check_for_interrupts!();
+    false
 }
 
 /// The store's own error out of an `io::Error` that carried it through a writer.

@@ -1,5 +1,7 @@
 //! Locks that die with their holder: one per backup set (a session advisory lock, seen in `pg_locks`), one per table.
 
+use std::cell::RefCell;
+
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -9,7 +11,14 @@ use crate::settings;
 /// First key of our advisory locks: "agbk" as a number.
 const CLASS: u32 = 0x6167_626b;
 
-/// The lock of one backup set in this database, held for the session until dropped.
+thread_local! {
+    /// Keys of the sets that this session works on now.
+    static RUNNING: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The lock of one backup set in this database. It is held twice: for the session until this is dropped, so that an
+/// error in a caught block does not let others in, and for the transaction, so that nobody sees files whose catalogue
+/// rows are not committed yet.
 #[must_use]
 pub struct SetLock {
     tag: pg_sys::LOCKTAG,
@@ -18,25 +27,35 @@ pub struct SetLock {
 impl SetLock {
     /// Takes it, or says which session holds it.
     pub fn acquire(set: &str) -> Result<Self> {
-        let lock = SetLock { tag: advisory_tag(key(set)) };
-        // SAFETY: the tag is whole; session locks end with the session at the latest.
-        let outcome = unsafe { pg_sys::LockAcquire(&lock.tag, pg_sys::ExclusiveLock as i32, true, true) };
-        if outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-            std::mem::forget(lock);
-            return Err(Error::Busy { set: set.to_owned(), holder: holder(set)? });
-        }
-        if outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_OK {
-            // Held already by this very session: a backup called from inside a backup.
-            drop(lock);
+        let tag = advisory_tag(key(set));
+        let take = |level: Level| {
+            // SAFETY: the tag is whole; session locks end with the session at the latest, others with the transaction.
+            unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, level == Level::Session, true) }
+        };
+        if RUNNING.with_borrow(|running| running.contains(&tag.locktag_field3)) {
+            // A backup called from inside a backup.
             // SAFETY: reads a plain variable of this backend.
             return Err(Error::Busy { set: set.to_owned(), holder: Some(unsafe { pg_sys::MyProcPid }) });
         }
+        if take(Level::Session) == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            return Err(Error::Busy { set: set.to_owned(), holder: holder(set)? });
+        }
+        let lock = SetLock { tag };
+        RUNNING.with_borrow_mut(|running| running.push(tag.locktag_field3));
+        take(Level::Transaction);
         Ok(lock)
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Session,
+    Transaction,
+}
+
 impl Drop for SetLock {
     fn drop(&mut self) {
+        RUNNING.with_borrow_mut(|running| running.retain(|key| *key != self.tag.locktag_field3));
         // SAFETY: releases what `acquire` took; also while an error unwinds, since a session lock survives an abort.
         unsafe { pg_sys::LockRelease(&self.tag, pg_sys::ExclusiveLock as i32, true) };
     }

@@ -89,7 +89,8 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: closes the level opened in `nothing`; guards are dropped in the reverse of their order.
-            unsafe { pg_sys::AtEOXact_GUC(true, self.level) }
+            // `false` also takes back what code of others SET meanwhile: it must not steer the caller's session.
+            unsafe { pg_sys::AtEOXact_GUC(false, self.level) }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who may do what. Writing server files asks for what COPY asks for, or for the role of the backup directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
 
@@ -10,7 +10,7 @@ use crate::{ident, settings};
 /// The caller may write a file at `path`: a superuser, a member of `pg_write_server_files`, or, inside the backup
 /// directory, a member of `agent_backup.directory_role`.
 pub fn require_file_writer(path: &Path) -> Result<()> {
-    let inside = path.starts_with(settings::directory());
+    let inside = leads_to(path).starts_with(leads_to(&settings::directory()));
     if is_file_writer() || (inside && is_directory_role()) {
         return Ok(());
     }
@@ -19,6 +19,15 @@ pub fn require_file_writer(path: &Path) -> Result<()> {
         path: path.display().to_string(),
         grantable: role.map_or("pg_write_server_files".to_owned(), |role| ident::quote(&role)),
     })
+}
+
+/// Where a path leads, of which the last components may not exist yet: a link inside the directory can lead out of it.
+fn leads_to(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    match found.map(|(ancestor, canonical)| (path.strip_prefix(ancestor), canonical)) {
+        Some((Ok(rest), canonical)) => canonical.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 /// The caller may change sets and the catalogue: as for writing into the backup directory.

@@ -206,11 +206,17 @@ fn make_directory(parent: &OwnedFd, name: &Path, path: &Path) -> Result<OwnedFd,
     match mkdirat(parent, name, ONLY_OWNER) {
         Ok(()) => {
             // Against a umask that takes from the owner, and bits that a directory inherits.
-            fchmodat(parent, name, ONLY_OWNER, FchmodatFlags::FollowSymlink)
-                .map_err(|errno| StoreError::from_errno("set the mode of directory", path.to_owned(), 0, errno))?;
-            sync_directory(parent, path.parent().unwrap_or(path))?;
+            let made = fchmodat(parent, name, ONLY_OWNER, FchmodatFlags::FollowSymlink)
+                .map_err(|errno| StoreError::from_errno("set the mode of directory", path.to_owned(), 0, errno))
+                .and_then(|()| sync_directory(parent, path.parent().unwrap_or(path)));
+            if made.is_err() {
+                // Best effort: the next run makes it again, and a directory left here would never be synced.
+                let _ = unlinkat(parent, name, UnlinkatFlags::RemoveDir);
+            }
+            made?;
         }
-        Err(Errno::EEXIST) => {}
+        // A run that was killed between making and syncing may have left it.
+        Err(Errno::EEXIST) => sync_directory(parent, path.parent().unwrap_or(path))?,
         Err(Errno::EACCES) => {
             return Err(StoreError::CannotOpen { path: path.to_owned(), source: Errno::EACCES.into() });
         }

@@ -35,6 +35,7 @@ pub struct StagedFile {
     unsynced: u64,
     failed: bool,
     cancel: Option<Arc<AtomicBool>>,
+    watch: Option<fn() -> bool>,
 }
 
 /// A file that is complete, durable and read back.
@@ -53,8 +54,17 @@ impl StagedFile {
     pub(super) fn create(directory: Directory, hint: &str) -> Result<Self, StoreError> {
         let (name, file) = create_exclusive(&directory, hint)?;
         registry::register(&directory, &name);
-        let staged =
-            Self { directory, name, file, digest: Sha256::new(), size: 0, unsynced: 0, failed: false, cancel: None };
+        let staged = Self {
+            directory,
+            name,
+            file,
+            digest: Sha256::new(),
+            size: 0,
+            unsynced: 0,
+            failed: false,
+            cancel: None,
+            watch: None,
+        };
         // Exactly 0600, whatever the umask took away.
         fchmod(&staged.file, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|errno| staged.error("set the mode of", 0, errno))?;
@@ -64,6 +74,12 @@ impl StagedFile {
     /// Makes writing and reading back end with [`StoreError::Cancelled`] soon after the flag is set.
     pub fn cancelled_by(mut self, flag: Arc<AtomicBool>) -> Self {
         self.cancel = Some(flag);
+        self
+    }
+
+    /// Calls `watch` between the blocks that are written and read back; when it says so, or unwinds, that is the end.
+    pub fn watched_by(mut self, watch: fn() -> bool) -> Self {
+        self.watch = Some(watch);
         self
     }
 
@@ -221,10 +237,11 @@ impl StagedFile {
     }
 
     fn check_cancel(&self) -> Result<(), StoreError> {
-        match &self.cancel {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(StoreError::Cancelled { path: self.path() }),
-            _ => Ok(()),
+        let flagged = self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        if flagged || self.watch.is_some_and(|watch| watch()) {
+            return Err(StoreError::Cancelled { path: self.path() });
         }
+        Ok(())
     }
 
     fn path(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::ident::TableName;
-use crate::server::{lock, pin::Pinned, privilege};
+use crate::server::{lock, pin::Pinned, privilege, snapshot::Snapshot};
 use select::Selection;
 
 /// Checks that a table can be a member of a set with this selection; its name.
@@ -23,6 +23,9 @@ pub fn check_member(oid: pg_sys::Oid, selection: &Selection) -> Result<TableName
     if selection.has_expressions() {
         privilege::require_definer(table.owner, &table.name.display())?;
     }
-    selection.query(&table)?;
+    let query = selection.query(&table)?;
+    let _formats = Pinned::formats()?;
+    let _snapshot = Snapshot::push()?;
+    scan::check(&query, &table)?;
     Ok(table.name)
 }

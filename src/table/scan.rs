@@ -37,9 +37,8 @@ pub struct Scan<'a> {
 impl Scan<'_> {
     /// Runs it under the active snapshot; the number of rows.
     pub fn run(self) -> Result<u64> {
-        let query = CString::new(self.query.as_str())
-            .map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })?;
-        let analysed = self.analyse(&query)?;
+        let query = c_string(&self.query)?;
+        let analysed = analyse(&query, self.table, self.others_code)?;
         // From here on the planner and the executor may run code of the table's owner.
         let _owner = self.as_owner();
         let mut receiver = Receiver::new(self.takes, self.encoding, self.batch_bytes, self.sink);
@@ -66,32 +65,41 @@ impl Scan<'_> {
         receiver.finish()
     }
 
-    /// Parses and analyses the query, which must have come to mean the table that was locked: names are looked up
-    /// again, and a lock on a table does not keep its schema in place.
-    fn analyse(&self, query: &CString) -> Result<*mut pg_sys::Query> {
-        let _owner = self.others_code.then(|| self.as_owner());
-        // SAFETY: the text is NUL-terminated and lives in the caller; lists are checked for their length before use.
-        unsafe {
-            let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
-            let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
-                only(&statements)?,
-                query.as_ptr(),
-                std::ptr::null(),
-                0,
-                std::ptr::null_mut(),
-            );
-            let analysed = only(&PgList::<pg_sys::Query>::from_pg(queries))?;
-            let read = PgList::<pg_sys::RangeTblEntry>::from_pg((*analysed).rtable).head();
-            match read.map(|entry| (*entry).relid) {
-                Some(relation) if relation == self.table.oid => Ok(analysed),
-                _ => Err(Error::Replaced { table: self.table.name.display() }),
-            }
-        }
-    }
-
     fn as_owner(&self) -> ActingAs {
         ActingAs::user(self.table.owner, Restriction::SecurityRestricted)
     }
+}
+
+/// Checks a query over a table as a backup would read it: names, types, and that it is one of this table.
+pub fn check(query: &str, table: &Table) -> Result<()> {
+    analyse(&c_string(query)?, table, true).map(drop)
+}
+
+/// Parses and analyses a query, which must have come to mean the table that was locked: names are looked up again, and
+/// a lock on a table does not keep its schema in place. Where it holds expressions of a person that is the owner's work.
+fn analyse(query: &CString, table: &Table, others_code: bool) -> Result<*mut pg_sys::Query> {
+    let _owner = others_code.then(|| ActingAs::user(table.owner, Restriction::SecurityRestricted));
+    // SAFETY: the text is NUL-terminated and lives in the caller; lists are checked for their length before use.
+    unsafe {
+        let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
+        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+            only(&statements)?,
+            query.as_ptr(),
+            std::ptr::null(),
+            0,
+            std::ptr::null_mut(),
+        );
+        let analysed = only(&PgList::<pg_sys::Query>::from_pg(queries))?;
+        let read = PgList::<pg_sys::RangeTblEntry>::from_pg((*analysed).rtable).head();
+        match read.map(|entry| (*entry).relid) {
+            Some(relation) if relation == table.oid => Ok(analysed),
+            _ => Err(Error::Replaced { table: table.name.display() }),
+        }
+    }
+}
+
+fn c_string(query: &str) -> Result<CString> {
+    CString::new(query).map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })
 }
 
 fn only<T>(list: &PgList<T>) -> Result<*mut T> {

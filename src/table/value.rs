@@ -84,7 +84,8 @@ fn native(base: pg_sys::Oid, encoding: Encoding) -> Result<Option<ValueKind>> {
     }
     // SAFETY: looks up the catalogue.
     let element = unsafe { pg_sys::get_element_type(base) };
-    if element != pg_sys::InvalidOid {
+    // A type such as int2vector has elements and an output function of its own.
+    if element != pg_sys::InvalidOid && output_function(base) == pg_sys::Oid::from(pg_sys::F_ARRAY_OUT) {
         return array(element);
     }
     // SAFETY: as above.
@@ -198,14 +199,17 @@ fn labels(type_oid: pg_sys::Oid) -> Result<Arc<HashMap<u32, Box<str>>>> {
     Ok(Arc::new(pairs.into_iter().collect()))
 }
 
+fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: looks up the catalogue and fills the variables.
+    unsafe { pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena) };
+    function
+}
+
 fn output(type_oid: pg_sys::Oid) -> Box<pg_sys::FmgrInfo> {
     let mut info = Box::<pg_sys::FmgrInfo>::default();
-    let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
-    // SAFETY: looks up the type's output function and fills `info`, which lives as long as the scan.
-    unsafe {
-        pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
-        pg_sys::fmgr_info(function, &mut *info);
-    }
+    // SAFETY: fills `info`, which lives as long as the scan.
+    unsafe { pg_sys::fmgr_info(output_function(type_oid), &mut *info) };
     info
 }
 

@@ -1,0 +1,95 @@
+//! One backup that stands on disk: its two files are read, checked against each other, and listed in the catalogue.
+
+use std::fs::File;
+use std::io::Read;
+
+use agent_backup_core::container::{Container, Manifest};
+use agent_backup_core::store::{Directory, FileKind};
+use agent_backup_core::stream::sha256_hex;
+
+use crate::error::{Error, Result};
+use crate::journal::{self, FileFacts};
+use crate::run::publish;
+
+/// Bytes of the largest manifest that is read: more than a million chunks.
+const MANIFEST_LIMIT: u64 = 1 << 30;
+
+/// A regular file of a set's directory, with a name that can be one of ours.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub name: String,
+    pub size: u64,
+}
+
+/// The regular files of a directory.
+pub fn regular_files(directory: &Directory) -> Result<Vec<Found>> {
+    let regular = directory.list()?.into_iter().filter(|file| file.kind == FileKind::Regular);
+    Ok(regular.filter_map(|file| Some(Found { name: file.name.into_string().ok()?, size: file.size })).collect())
+}
+
+/// A container with the manifest beside it, which are of each other.
+pub struct Pair {
+    pub manifest: Manifest,
+    container: FileFacts,
+    beside: FileFacts,
+}
+
+/// Opens both files. The container must be whole at its end, and hold the very manifest that stands beside it.
+pub fn open(directory: &Directory, file: &Found, beside: &Found) -> Result<Pair> {
+    let unusable = |reason: String| Error::Manifest { file: beside.name.clone(), reason };
+    let bytes = read(directory.open_file(&beside.name)?)?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| unusable(error.to_string()))?;
+    let container = Container::open(directory.open_file(&file.name)?)
+        .map_err(|error| unusable(format!("its container \"{}\" is damaged: {error}", file.name)))?;
+    if container.manifest_bytes != bytes {
+        return Err(unusable(format!("the container \"{}\" holds another one", file.name)));
+    }
+    let sha256 = Some(sha256_hex(&bytes));
+    Ok(Pair {
+        manifest,
+        container: FileFacts { name: file.name.clone(), size: file.size, sha256: None },
+        beside: FileFacts { name: beside.name.clone(), size: bytes.len() as u64, sha256 },
+    })
+}
+
+/// A container whose manifest was lost carries a copy of it: checked against it, it gets it back beside it.
+pub fn complete(directory: &Directory, file: &Found, beside: &str) -> Result<Pair> {
+    let unusable = |reason: String| Error::Manifest { file: beside.to_owned(), reason };
+    let container = Container::open(directory.open_file(&file.name)?).map_err(|error| unusable(error.to_string()))?;
+    if let Some(first) = container.verify_content().0.first() {
+        return Err(unusable(format!("it is missing, and the container is damaged: {first}")));
+    }
+    let mut staged = publish::stage(directory, "metadata")?;
+    staged.append(&container.manifest_bytes)?;
+    let published = staged.publish(beside)?;
+    open(directory, file, &Found { name: published.name, size: published.size })
+}
+
+/// Lists it; what was done, in words. A backup that is listed already at another place moves here when it is gone there.
+pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
+    let Pair { manifest, container, beside } = pair;
+    let listed = journal::place_of(&manifest.backup_id)?;
+    if let Some((other, name)) = &listed {
+        let path = std::path::Path::new(other).join(name);
+        let here = path == directory.path().join(&container.name);
+        if !here && path.exists() {
+            let reason = format!("it is a copy of \"{}\", which is listed", path.display());
+            return Err(Error::Manifest { file: beside.name.clone(), reason });
+        }
+        journal::forget(&manifest.backup_id)?;
+    }
+    let failed =
+        manifest.members.iter().filter_map(|m| m.error.as_ref().map(|error| format!("{}: {error}", m.display)));
+    let failed: Vec<String> = failed.collect();
+    let error = (!failed.is_empty()).then(|| failed.join("; "));
+    let record = journal::from_manifest(manifest, directory, container, beside, error);
+    journal::record(&record)?;
+    let started = manifest.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    Ok(format!("{} table(s), {} rows of {started}", record.tables, record.row_count))
+}
+
+fn read(file: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MANIFEST_LIMIT).read_to_end(&mut bytes).map_err(Error::Write)?;
+    Ok(bytes)
+}
