@@ -142,6 +142,9 @@ fn stream_error(table: &Table, error: StreamError) -> Error {
             },
             Err(other) => Error::Worker { table, message: other.to_string() },
         },
+        StreamError::Spill { bytes, source } if source.raw_os_error().is_some() => {
+            Error::Spill { table, bytes, source }
+        }
         StreamError::Spill { source, .. } | StreamError::Write(source) => crate::run::publish::write_error(source),
         other => Error::Worker { table, message: other.to_string() },
     }
