@@ -8,6 +8,7 @@
 //! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
 
 mod answers;
+mod backups;
 mod cluster;
 mod compare;
 mod database;
@@ -18,6 +19,9 @@ mod server;
 mod trash;
 
 pub use answers::{Refusal, entries, entry, lines, one, refused};
+pub use backups::{
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, files, refused, sqlstate, statuses, wait_for_pause,
+};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};

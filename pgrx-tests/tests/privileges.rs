@@ -142,8 +142,8 @@ fn the_operator_writes_nowhere_else() {
         "../x.csv".to_owned(),
         "a/../../x.csv".to_owned(),
     ] {
-        let refusal =
-            roles.refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
+        let refusal = roles
+            .refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
         assert_eq!(refusal.code, "42501", "{destination}: {refusal:?}");
     }
     // A link inside the directory does not lead out of it.
