@@ -20,7 +20,7 @@ mod trash;
 
 pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use backups::{
-    Row, Set, assert_backups_whole, assert_clean, backup, begun, files, refused, sqlstate, statuses, wait_for_pause,
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
 };
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
