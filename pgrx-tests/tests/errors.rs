@@ -255,6 +255,24 @@ fn a_path_that_is_refused_is_named_with_what_mends_it() {
 }
 
 #[test]
+fn a_destination_that_cannot_be_meant_is_refused() {
+    let db = with_tables();
+    for (arguments, part) in [
+        ("destination => ''", "invalid destination"),
+        ("destination => 'sub/'", "invalid destination"),
+        ("destination => 'x.json'", "invalid destination"),
+        ("destination => 'x.sql.gz'", "invalid destination"),
+        ("'json', 'x.csv'", "invalid destination"),
+        ("destination => 'x.csv.bz2'", "invalid destination"),
+    ] {
+        let refusal = refused(&mut db.client(), &format!("SELECT agent_backup.export_table('invoices', {arguments})"));
+        assert_eq!(refusal.code, "22023", "{arguments}: {refusal:?}");
+        assert!(refusal.message.contains(part) && faults_of(&refusal).is_empty(), "{arguments}: {refusal:?}");
+    }
+    assert!(!db.backup_dir().join("sub").exists());
+}
+
+#[test]
 fn a_directory_of_another_user_is_refused_with_the_command_that_mends_it() {
     let db = with_tables();
     let dir = db.cluster().create_dir(&format!("{}_foreign", db.name()));
