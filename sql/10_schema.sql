@@ -1,5 +1,5 @@
 -- The fixed schema of the extension, and the role that may use the backup directory.
--- Looked up first: CREATE … IF NOT EXISTS would refuse a foreign object, and says less about why.
+-- Looked up first: CREATE ... IF NOT EXISTS would refuse a foreign object, and says less about why.
 DO $do$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'agent_backup') THEN

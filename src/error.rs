@@ -59,6 +59,7 @@ pub enum Error {
     #[error("backup set \"{set}\" is busy")]
     Busy { set: String, holder: Option<i32> },
     #[error("row {row} of table \"{table}\" is too long for one line of a file")]
+    /// `row` counts from 1 in the scan.
     RowTooLong { table: String, row: u64 },
     #[error("could not encode table \"{table}\": {source}")]
     Encode { table: String, source: EncodeError },
@@ -66,6 +67,8 @@ pub enum Error {
     Worker { table: String, message: String },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
+    Spill { table: String, bytes: usize, source: std::io::Error },
     #[error("could not write the backup: {0}")]
     Write(#[source] std::io::Error),
     #[error("manifest \"{file}\" is not usable: {reason}")]
@@ -101,7 +104,7 @@ impl Error {
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Store(error) => store_code(error.errno()),
-            Write(error) => store_code(error.raw_os_error()),
+            Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => Code::ERRCODE_INTERNAL_ERROR,
         }
@@ -141,7 +144,7 @@ impl Error {
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Store(error) => error.hint(),
-            Write(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),

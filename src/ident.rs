@@ -26,25 +26,24 @@ impl TableName {
     }
 }
 
-/// Finds a table by any of `agent_approvals`, `AgentApproval`, `public."AgentApproval"` or a `regclass` as text:
-/// the exact name first, then as SQL would read it. Does not look at what kind of relation it is.
+/// Finds a table by any of `agent_approvals`, `AgentApproval`, `public."AgentApproval"` or a `regclass` as text. Does
+/// not look at what kind of relation it is.
 pub fn resolve(text: &str) -> Result<pg_sys::Oid> {
     find(text)?.ok_or_else(|| Error::UnknownTable { name: text.to_owned(), near: near_tables(text) })
 }
 
-/// As `resolve`, with `None` for a name that nothing has.
+/// As `resolve`, with `None` for a name that nothing has. A text with quotes or a dot is read as SQL first, so that
+/// nobody's odd name can take the place of another's; a plain one is the exact name first, and then folded as SQL does.
 pub fn find(text: &str) -> Result<Option<pg_sys::Oid>> {
-    let exact = lookup(&[text.to_owned()]);
-    if exact.is_some() {
-        return Ok(exact);
-    }
-    if let Some((schema, name)) = text.split_once('.') {
-        let found = lookup(&[schema.to_owned(), name.to_owned()]);
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(split(text).and_then(|parts| lookup(&parts)))
+    let as_sql = || split(text).and_then(|parts| lookup(&parts));
+    let exact = || lookup(&[text.to_owned()]);
+    let exact_in_schema =
+        || text.split_once('.').and_then(|(schema, name)| lookup(&[schema.to_owned(), name.to_owned()]));
+    Ok(if text.contains(['"', '.']) {
+        as_sql().or_else(exact_in_schema).or_else(exact)
+    } else {
+        exact().or_else(as_sql)
+    })
 }
 
 /// The catalogue's name of a relation.

@@ -38,5 +38,15 @@ mod agent_backup {}
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    no_backtraces();
     settings::register();
+}
+
+/// A person reads our errors: a backtrace in DETAIL, which pgrx adds where the server's environment asks for any, is not
+/// for them.
+fn no_backtraces() {
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        // SAFETY: a backend has one thread while it loads libraries.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
+    }
 }

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{items, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
-use crate::server::privilege;
+use crate::server::{privilege, snapshot};
 use crate::{ident, table};
 
 /// Makes an empty backup set.
@@ -28,6 +28,7 @@ fn create_set(
     rto: default!(Option<Interval>, "'2 hours'"),
     rpo: default!(Option<Interval>, "'1 hour'"),
 ) -> Result<(), ErrorReport> {
+    snapshot::require_writable()?;
     privilege::require_operator()?;
     let set = NewSet {
         name: required(set_name, "set_name")?,
@@ -52,6 +53,7 @@ fn create_set(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
 #[pg_extern(schema = "agent_backup", name = "drop_set")]
 fn drop_set(set_name: Option<&str>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
+    snapshot::require_writable()?;
     privilege::require_operator()?;
     Ok(journal_sets::drop_set(required(set_name, "set_name")?, required(confirm, "confirm")?)?)
 }
@@ -75,6 +77,7 @@ fn add_table(
     excluded_columns: default!(Option<Vec<Option<String>>>, "'{}'"),
     masked_columns: default!(Option<pgrx::JsonB>, "'{}'"),
 ) -> Result<String, ErrorReport> {
+    snapshot::require_writable()?;
     privilege::require_operator()?;
     let set = required(set_name, "set_name")?;
     let formats = optional_items(formats, "formats")?;
@@ -93,6 +96,7 @@ fn add_table(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
 #[pg_extern(schema = "agent_backup", name = "remove_table")]
 fn remove_table(set_name: Option<&str>, table_name: Option<&str>) -> Result<String, ErrorReport> {
+    snapshot::require_writable()?;
     privilege::require_operator()?;
     let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
     let resolved = ident::find(table)?.map(ident::name_of).transpose()?;

@@ -153,7 +153,7 @@ fn a_table_without_columns_still_has_its_rows() {
     let batch = RowBatch { rows: 2, ..RowBatch::default() };
     for (encoder, expected) in [
         (Encoder::csv(&[]), "\n\n"),
-        (Encoder::json(&[]), "{},\n{}"),
+        (Encoder::json(&[]), "\n{},\n{}"),
         (Encoder::sql(&[], "t"), "INSERT INTO t DEFAULT VALUES;\nINSERT INTO t DEFAULT VALUES;\n"),
     ] {
         let mut out = vec![];
@@ -197,7 +197,7 @@ fn an_encoder_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone>(_: &T) {}
     let encoder = Encoder::json(&[]);
     shared(&encoder);
-    assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b",\n"[..]));
+    assert_eq!((encoder.format(), encoder.separator()), (Format::Json, &b","[..]));
     assert_eq!((encoder.prologue(), encoder.epilogue()), (b"[".to_vec(), b"\n]\n".to_vec()));
 }
 

@@ -26,13 +26,18 @@ pub fn table(schema: &str, name: &str) -> String {
 /// The entry of a table inside a container. A file name ends at 255 bytes: a longer one is cut and made unique again
 /// by `ordinal`.
 pub fn entry(schema: &str, name: &str, format: Format, ordinal: usize) -> String {
-    const LIMIT: usize = 230;
-    let mut stem = table(schema, name);
+    format!("{}.{}", cut(table(schema, name), &ordinal.to_string()), extension(format))
+}
+
+/// Bytes of a name that leave room for stamps and endings.
+const LIMIT: usize = 200;
+
+fn cut(mut stem: String, unique: &str) -> String {
     if stem.len() > LIMIT {
-        stem.truncate(LIMIT - 8);
-        stem.push_str(&format!("~{ordinal}"));
+        stem.truncate(LIMIT);
+        stem.push_str(&format!("~{unique}"));
     }
-    format!("{stem}.{}", extension(format))
+    stem
 }
 
 /// The file name extension of a format, without a dot.
@@ -90,7 +95,10 @@ pub fn is_manifest(file: &str) -> bool {
 
 /// Names of a single exported file, in the order in which they are tried.
 pub fn export(schema: &str, name: &str, ending: &str, started: DateTime<Utc>) -> impl Iterator<Item = String> {
-    let stem = format!("{}_{}", table(schema, name), started.format("%Y%m%d_%H%M%S"));
+    let whole = table(schema, name);
+    // A hash of the whole name tells apart what the cut made equal.
+    let hash = crate::stream::sha256_hex(whole.as_bytes()).split_at(8).0.to_owned();
+    let stem = format!("{}_{}", cut(whole, &hash), started.format("%Y%m%d_%H%M%S"));
     let (first, ending) = (format!("{stem}{ending}"), ending.to_owned());
     std::iter::once(first).chain((2..10_000).map(move |count| format!("{stem}_{count}{ending}")))
 }

@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::run::outcome::{Outcome, State};
-use crate::run::publish::{self, NamedEntry, Placed};
+use crate::run::publish::{Placed, Writing};
 use crate::run::{pipeline, place, reconcile, say};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
-use crate::server::subtransaction::attempt;
+use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::{facts, lock};
 use crate::table::catalog::{self, Table};
 use crate::table::ddl;
@@ -62,22 +62,16 @@ pub fn run(request: &Request) -> Result<Report> {
     let locked = lock_members(members);
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
-    let read = read_members(locked, request, &set, compression, &place.directory)?;
+    let mut writing = Writing::start(&place.directory, &set.name, started, compression)?;
+    let read = read_members(locked, request, &set, compression, &place.directory, &mut writing)?;
     let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(&set, request, started, &read)? };
     drop(snapshot);
 
-    let placed = match read.entries.is_empty() && read.outcomes.iter().all(|o| !matches!(o.state, State::Done { .. })) {
-        true => None,
-        false => Some(publish::place(
-            &place.directory,
-            used_names(&place.directory)?,
-            &set.name,
-            started,
-            compression,
-            &ddl::script(&manifest.ddl),
-            &read.entries,
-            manifest.clone(),
-        )?),
+    let placed = if read.outcomes.iter().any(Outcome::is_done) {
+        let schema = ddl::script(&manifest.ddl);
+        Some(writing.finish(&schema, manifest.clone(), used_names(&place.directory)?)?)
+    } else {
+        None
     };
     record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
@@ -157,7 +151,6 @@ fn lock_members(members: Vec<Member>) -> Vec<Locked> {
 /// What was read of all members.
 struct Read {
     outcomes: Vec<Outcome>,
-    entries: Vec<NamedEntry>,
     ddl: Vec<Ddl>,
     left_out: Vec<LeftOut>,
 }
@@ -168,11 +161,12 @@ fn read_members(
     set: &Set,
     compression: Compression,
     directory: &Directory,
+    writing: &mut Writing,
 ) -> Result<Read> {
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut read = Read { outcomes: Vec::new(), entries: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
+    let mut read = Read { outcomes: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
     for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
         let table = match oid {
             Ok(None) => Ok(None),
@@ -190,12 +184,10 @@ fn read_members(
         let state = match table {
             Ok(None) => State::Absent,
             Err(error) => State::Failed(error.to_string()),
-            Ok(Some(table)) => {
-                read_member(ordinal, table, &selection, formats, compression, directory, &mut read.entries)
-            }
+            Ok(Some(table)) => read_member(ordinal, table, &selection, formats, compression, directory, writing)?,
         };
         let outcome = Outcome { table: member.table, selection, state, took: begun.elapsed() };
-        announce(&outcome, &read.entries, ordinal);
+        announce(&outcome);
         read.outcomes.push(outcome);
     }
     let done: Vec<pg_sys::Oid> = read
@@ -219,25 +211,26 @@ fn read_member(
     formats: &[String],
     compression: Compression,
     directory: &Directory,
-    entries: &mut Vec<NamedEntry>,
-) -> State {
+    writing: &mut Writing,
+) -> Result<State> {
     let data = attempt(|| {
         if snapshot::is_fixed() {
             catalog::refuse_rewritten(&[table.oid])?;
         }
         pipeline::read(&table, selection, &parse_formats(formats)?, compression, directory)
     });
-    match data {
-        Err(failure) => State::Failed(failure.message),
-        Ok(data) => {
-            entries.extend(data.entries.into_iter().map(|entry| NamedEntry {
-                name: names::entry(&table.name.schema, &table.name.name, entry.format, ordinal),
-                member: ordinal,
-                entry,
-            }));
-            State::Done { described: Box::new(table), rows: data.rows }
-        }
+    let data = match data {
+        Ok(data) => data,
+        Err(Failure { error: Some(error), code, .. }) if is_for_the_call(code) => return Err(error),
+        Err(failure) => return Ok(State::Failed(failure.message)),
+    };
+    let (mut plain, mut stored) = (0, 0);
+    for entry in &data.entries {
+        writing.add(&names::entry(&table.name.schema, &table.name.name, entry.format, ordinal), ordinal, entry)?;
+        plain += entry.spooled.plain_bytes;
+        stored += entry.spooled.stored_bytes;
     }
+    Ok(State::Done { described: Box::new(table), rows: data.rows, plain, stored })
 }
 
 /// Reads names of formats; each once.
@@ -260,17 +253,12 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
     Ok(parsed)
 }
 
-fn announce(outcome: &Outcome, entries: &[NamedEntry], ordinal: usize) {
+fn announce(outcome: &Outcome) {
     let name = outcome.table.display();
     match &outcome.state {
         State::Absent => say::table_absent(&name),
         State::Failed(reason) => say::table_failed(&name, reason),
-        State::Done { rows, .. } => {
-            let own = entries.iter().filter(|named| named.member == ordinal).map(|named| &named.entry.spooled);
-            let (plain, stored) =
-                own.fold((0, 0), |(p, s), spooled| (p + spooled.plain_bytes, s + spooled.stored_bytes));
-            say::table_done(&name, *rows, plain, stored, outcome.took);
-        }
+        State::Done { rows, plain, stored, .. } => say::table_done(&name, *rows, *plain, *stored, outcome.took),
     }
 }
 

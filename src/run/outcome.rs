@@ -22,8 +22,8 @@ pub enum State {
     Absent,
     /// It could not be read, and why.
     Failed(String),
-    /// It is in the backup.
-    Done { described: Box<Table>, rows: u64 },
+    /// It is in the backup: with bytes of text, and as stored.
+    Done { described: Box<Table>, rows: u64, plain: u64, stored: u64 },
 }
 
 impl Outcome {
@@ -33,6 +33,10 @@ impl Outcome {
             State::Failed(_) => "failed",
             State::Done { .. } => "ok",
         }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done { .. })
     }
 
     pub fn error(&self) -> Option<&str> {
@@ -45,7 +49,7 @@ impl Outcome {
     /// The member as a manifest tells of it.
     pub fn to_manifest(&self) -> ManifestMember {
         let (described, rows) = match &self.state {
-            State::Done { described, rows } => (Some(described), *rows),
+            State::Done { described, rows, .. } => (Some(described), *rows),
             State::Absent | State::Failed(_) => (None, 0),
         };
         ManifestMember {

@@ -137,11 +137,14 @@ fn stream_error(table: &Table, error: StreamError) -> Error {
     match error {
         StreamError::Encode { source, .. } => match source.downcast::<EncodeError>() {
             Ok(error) => match *error {
-                EncodeError::RowTooLong { row } => Error::RowTooLong { table, row },
+                EncodeError::RowTooLong { row } => Error::RowTooLong { table, row: row + 1 },
                 source => Error::Encode { table, source },
             },
             Err(other) => Error::Worker { table, message: other.to_string() },
         },
+        StreamError::Spill { bytes, source } if source.raw_os_error().is_some() => {
+            Error::Spill { table, bytes, source }
+        }
         StreamError::Spill { source, .. } | StreamError::Write(source) => crate::run::publish::write_error(source),
         other => Error::Worker { table, message: other.to_string() },
     }

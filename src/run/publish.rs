@@ -14,13 +14,6 @@ use crate::error::{Error, Result};
 use crate::run::pipeline::Entry;
 use crate::server::failpoint;
 
-/// A file of the container: a table's entry with its name and the place of its table among the manifest's members.
-pub struct NamedEntry {
-    pub name: String,
-    pub member: usize,
-    pub entry: Entry,
-}
-
 /// What came to be on disk.
 pub struct Placed {
     pub container: Published,
@@ -28,37 +21,51 @@ pub struct Placed {
     pub manifest: Manifest,
 }
 
-/// Writes and publishes one backup. Nothing is left of it when any step fails.
-pub fn place(
-    directory: &Directory,
-    used: HashSet<OsString>,
-    set: &str,
+/// A container in the making: each table's data goes in as soon as it is read. Dropped, it leaves nothing.
+pub struct Writing<'a> {
+    directory: &'a Directory,
+    set: &'a str,
     started: DateTime<Utc>,
     compression: Compression,
-    schema: &str,
-    entries: &[NamedEntry],
-    manifest: Manifest,
-) -> Result<Placed> {
-    let staged = stage(directory, &names::encode(set))?;
-    let mut writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
-    writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
-    for named in entries {
-        let Entry { format, frame, spooled } = &named.entry;
-        writer.add_spooled(&named.name, named.member, *format, spooled, frame).map_err(container_error)?;
-    }
-    failpoint::reach("manifest")?;
-    let written = writer.finish(manifest).map_err(container_error)?;
-    let mut staged_manifest = stage(directory, "metadata")?;
-    staged_manifest.append(&written.manifest_bytes)?;
+    writer: ContainerWriter<StagedFile>,
+}
 
-    let suffix = free_suffix(directory, used, set, started, compression)?;
-    failpoint::reach("publish")?;
-    let container = written.out.publish(&names::container(set, &suffix, compression))?;
-    let unfinished = Unfinished { directory, name: Some(container.name.clone()) };
-    failpoint::reach("publish_manifest")?;
-    let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
-    unfinished.keep();
-    Ok(Placed { container, manifest_file, manifest: written.manifest })
+impl<'a> Writing<'a> {
+    pub fn start(
+        directory: &'a Directory,
+        set: &'a str,
+        started: DateTime<Utc>,
+        compression: Compression,
+    ) -> Result<Self> {
+        let staged = stage(directory, &names::encode(set))?;
+        let writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
+        Ok(Writing { directory, set, started, compression, writer })
+    }
+
+    /// Adds the data of the manifest's member number `member`.
+    pub fn add(&mut self, name: &str, member: usize, entry: &Entry) -> Result<()> {
+        let Entry { format, frame, spooled } = entry;
+        self.writer.add_spooled(name, member, *format, spooled, frame).map(drop).map_err(container_error)
+    }
+
+    /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`
+    /// are names that are not given again.
+    pub fn finish(mut self, schema: &str, manifest: Manifest, used: HashSet<OsString>) -> Result<Placed> {
+        self.writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
+        failpoint::reach("manifest")?;
+        let written = self.writer.finish(manifest).map_err(container_error)?;
+        let mut staged_manifest = stage(self.directory, "metadata")?;
+        staged_manifest.append(&written.manifest_bytes)?;
+
+        let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
+        failpoint::reach("publish")?;
+        let container = written.out.publish(&names::container(self.set, &suffix, self.compression))?;
+        let unfinished = Unfinished { directory: self.directory, name: Some(container.name.clone()) };
+        failpoint::reach("publish_manifest")?;
+        let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
+        unfinished.keep();
+        Ok(Placed { container, manifest_file, manifest: written.manifest })
+    }
 }
 
 /// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The directory is

@@ -2,7 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgTryBuilder, pg_sys};
 
 use crate::error::Error;
@@ -11,56 +12,87 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,
-    pub code: pg_sys::errcodes::PgSqlErrorCode,
+    pub code: PgSqlErrorCode,
+    /// The error itself where it is one of ours.
+    pub error: Option<Error>,
 }
 
-/// Runs `work` in a subtransaction. An error of ours or of the server rolls it back and is returned; a cancel or
-/// a shutdown is not caught. Locks taken by a successful attempt stay with the transaction.
+enum Outcome<T> {
+    Done(T),
+    Failed(Failure),
+    /// For the whole call: handed on once the subtransaction is rolled back.
+    ForTheCall(CaughtError),
+}
+
+/// Runs `work` in a subtransaction. An error of ours or of the server rolls it back and is returned; a cancel, a
+/// shutdown or a full disk of the server is handed on. Locks taken by a successful attempt stay with the transaction.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
-    // SAFETY: called inside a transaction; every path below ends the subtransaction by release or rollback.
-    let (context, owner) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner) };
-    // SAFETY: as above.
-    unsafe {
+    // SAFETY: called inside a transaction; whatever becomes of the work, the subtransaction is ended below.
+    let (context, owner) = unsafe {
+        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
-    }
-    let mut work = Some(work);
-    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| match work.take() {
-        Some(work) => work().map_err(|error| Failure { message: error.to_string(), code: error.code() }),
-        None => Err(Failure {
-            message: "attempted twice".into(),
-            code: pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-        }),
-    }))
-    .catch_others(|caught| if is_for_the_call(&caught) { caught.rethrow() } else { Err(failure_of(&caught)) })
-    .execute();
+        pg_sys::MemoryContextSwitchTo(before.0);
+        before
+    };
+    let outcome = caught(work);
     // SAFETY: ends the subtransaction begun above and restores the context and owner found there.
     unsafe {
         match outcome {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+            Outcome::Done(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Outcome::Failed(_) | Outcome::ForTheCall(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
     }
-    outcome
+    match outcome {
+        Outcome::Done(value) => Ok(value),
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::ForTheCall(caught) => caught.rethrow(),
+    }
 }
 
-/// A cancel, a shutdown or the end of memory or of the session concerns the whole call.
-fn is_for_the_call(caught: &CaughtError) -> bool {
-    use pg_sys::errcodes::PgSqlErrorCode::*;
-    let (CaughtError::PostgresError(report)
-    | CaughtError::ErrorReport(report)
-    | CaughtError::RustPanic { ereport: report, .. }) = caught;
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
+    let mut work = Some(work);
+    PgTryBuilder::new(AssertUnwindSafe(|| match work.take().map(|work| work()) {
+        Some(Ok(value)) => Outcome::Done(value),
+        Some(Err(error)) => {
+            Outcome::Failed(Failure { message: error.to_string(), code: error.code(), error: Some(error) })
+        }
+        None => Outcome::Failed(Failure {
+            message: "attempted twice".into(),
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            error: None,
+        }),
+    }))
+    .catch_others(|caught| {
+        let report = report_of(&caught);
+        if is_for_the_call(report.sql_error_code()) {
+            Outcome::ForTheCall(caught)
+        } else {
+            let (message, code) = (report.message().to_owned(), report.sql_error_code());
+            Outcome::Failed(Failure { message, code, error: None })
+        }
+    })
+    .execute()
+}
+
+/// A cancel, a shutdown, a deadlock or a full disk concerns the whole call.
+pub fn is_for_the_call(code: PgSqlErrorCode) -> bool {
+    use PgSqlErrorCode::*;
     matches!(
-        report.sql_error_code(),
-        ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN | ERRCODE_T_R_DEADLOCK_DETECTED
+        code,
+        ERRCODE_QUERY_CANCELED
+            | ERRCODE_ADMIN_SHUTDOWN
+            | ERRCODE_CRASH_SHUTDOWN
+            | ERRCODE_T_R_DEADLOCK_DETECTED
+            | ERRCODE_DISK_FULL
     )
 }
 
-fn failure_of(caught: &CaughtError) -> Failure {
-    let (CaughtError::PostgresError(report)
-    | CaughtError::ErrorReport(report)
-    | CaughtError::RustPanic { ereport: report, .. }) = caught;
-    Failure { message: report.message().to_owned(), code: report.sql_error_code() }
+fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
+    match caught {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report,
+    }
 }

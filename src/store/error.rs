@@ -49,7 +49,7 @@ pub enum StoreError {
     NotRegular { path: PathBuf, found: &'static str },
     #[error("cannot open {path:?}: {source}")]
     CannotOpen { path: PathBuf, source: io::Error },
-    #[error("no space left for {path:?}, at least {needed} bytes are needed")]
+    #[error("no space left for {path:?}{}", at_least(*needed))]
     NoSpace { path: PathBuf, needed: u64, source: io::Error },
     #[error("the disk quota is used up by {path:?}, at least {needed} bytes are needed")]
     Quota { path: PathBuf, needed: u64, source: io::Error },
@@ -73,6 +73,10 @@ pub enum StoreError {
     Cancelled { path: PathBuf },
     #[error("cannot {action} {path:?}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+fn at_least(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(", at least {bytes} bytes are needed") }
 }
 
 impl StoreError {
@@ -107,6 +111,7 @@ impl StoreError {
             Self::CannotOpen { .. } | Self::Io { .. } if matches!(self.errno(), Some(EACCES | EPERM)) => {
                 "Check the permissions of the file and its directory.".into()
             }
+            Self::NoSpace { needed: 0, .. } => "Free space or inodes (df -h, df -i) on that file system.".into(),
             Self::NoSpace { .. } => "Free space on that file system, or choose another directory.".into(),
             Self::Quota { .. } => "Free space, or raise the quota of the server's user.".into(),
             Self::FileTooLarge { .. } => "Raise the server's file size limit (ulimit -f).".into(),

@@ -97,7 +97,8 @@ pub fn describe(oids: &[pg_sys::Oid]) -> Result<Vec<Result<Table>>> {
         found.insert(oid, kind.map(|kind| Table { oid, name, kind, owner, bytes, primary_key, columns }));
         Ok(())
     })?;
-    let missing = |oid: &pg_sys::Oid| Err(Error::UnknownTable { name: oid.to_u32().to_string(), near: vec![] });
+    // The locks prove that it exists: what the snapshot does not see was made after it.
+    let missing = |oid: &pg_sys::Oid| Err(Error::Rewritten { table: ident::name_of(*oid)?.display() });
     Ok(oids.iter().map(|oid| found.remove(oid).unwrap_or_else(|| missing(oid))).collect())
 }
 
