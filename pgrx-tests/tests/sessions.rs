@@ -254,3 +254,48 @@ fn a_cast_of_one_table_cannot_change_the_bytes_of_the_next() {
     assert_no_trash(&db, &[]);
     db.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
 }
+
+#[test]
+fn a_table_is_read_with_the_rights_of_the_caller_whatever_its_owner_lacks() {
+    let db = database();
+    let owner = format!("{}_owner", db.name());
+    db.run(&format!(
+        "CREATE EXTENSION postgres_fdw; CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{}', dbname '{}');
+         CREATE USER MAPPING FOR postgres SERVER loop OPTIONS (user 'postgres'); CREATE ROLE {owner};
+         CREATE TABLE base AS SELECT 1 AS a; CREATE FOREIGN TABLE far (a int) SERVER loop OPTIONS (table_name 'base');
+         CREATE TABLE forced AS TABLE base; ALTER TABLE forced ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE SCHEMA closed; CREATE TABLE closed.t AS TABLE base; CREATE TABLE denied AS TABLE base; CREATE TABLE masked AS TABLE forced; ALTER TABLE masked ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         ALTER TABLE forced OWNER TO {owner}; ALTER TABLE denied OWNER TO {owner}; ALTER TABLE closed.t OWNER TO {owner}; ALTER TABLE far OWNER TO {owner}; ALTER TABLE masked OWNER TO {owner};
+         REVOKE ALL ON denied FROM {owner}; SELECT agent_backup.create_set('s')",
+        db.cluster().socket_dir().display(),
+        db.name()
+    ));
+    let mut failed = Vec::new();
+    for table in ["forced", "denied", "closed.t", "far"] {
+        let mut client = db.client();
+        if let Err(error) = try_export(&mut client, table, "csv") {
+            failed.push(format!("export of {table}: {error:?}"));
+        }
+        if let Err(error) = client.execute("SELECT agent_backup.add_table('s', $1)", &[&table]) {
+            failed.push(format!("add_table of {table}: {error:?}"));
+        }
+    }
+    if let Err(error) = db.client().execute(
+        "SELECT agent_backup.add_table('s', 'masked', row_filter => 'a > 0', masked_columns => '{\"a\": \"a + 1\"}')",
+        &[],
+    ) {
+        failed.push(format!("add_table of masked: {error:?}"));
+    }
+    let rows = db
+        .client()
+        .query("SELECT table_name, status, row_count, error_message FROM agent_backup.backup('s')", &[])
+        .unwrap();
+    failed.extend(
+        rows.iter()
+            .filter(|row| row.get::<_, &str>(1) != "ok")
+            .map(|row| format!("backup of {:?}: {:?}", row.get::<_, &str>(0), row.get::<_, Option<&str>>(3))),
+    );
+    assert!(failed.is_empty() && rows.len() == 5, "{failed:#?}");
+    assert_no_trash(&db, &[]);
+    db.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
+}
