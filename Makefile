@@ -1,5 +1,8 @@
 # Short verbs. Each does its own set-up, says what it does and skips what is there; all that it makes stands under target/.
 SHELL := /bin/bash
+ifeq ($(origin ROWS),undefined)
+bench: ROWS = 1000000
+endif
 ROWS ?= 10000
 PG_CONFIG ?= pg_config
 export ROWS PG_CONFIG
@@ -31,7 +34,7 @@ test-long: ## the same with every crash point, ten million rows and the soaks
 lint: ## formatting, clippy for PostgreSQL 15 and 18, file lengths, shell scripts
 	@scripts/lint
 
-bench: ## compare with pg_dump and COPY (ROWS=1000000)
+bench: ## compare with pg_dump, COPY and a shell script (ROWS=1000000 RUNS=5; BENCH_LARGE=1 adds ten times the rows)
 	@scripts/bench
 
 package: ## make target/package/postgresql-15-agent-backup_….deb

@@ -7,6 +7,8 @@
 //! What takes long is `#[ignore = "long: …"]`, so that it is counted as skipped; `make test-long` runs it and sets
 //! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
 
+mod answers;
+mod backups;
 mod cluster;
 mod compare;
 mod database;
@@ -16,6 +18,10 @@ mod reaper;
 mod server;
 mod trash;
 
+pub use answers::{Refusal, entries, entry, lines, one, refused};
+pub use backups::{
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
+};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
