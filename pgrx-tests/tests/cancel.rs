@@ -163,10 +163,14 @@ fn a_cancelled_session_is_in_no_transaction_and_holds_no_lock() {
         kill_backend(pid, Signal::SIGINT);
         let (mut client, outcome) = run.join().unwrap();
         assert_eq!(sqlstate(&outcome.unwrap_err()), "57014", "{step}");
-        let query = format!("SELECT (SELECT state FROM pg_stat_activity WHERE pid = {pid}), count(*) FROM pg_locks WHERE pid = {pid}");
+        let query = format!(
+            "SELECT (SELECT state FROM pg_stat_activity WHERE pid = {pid}), count(*) FROM pg_locks WHERE pid = {pid}"
+        );
         let row = db.client().query_one(&query, &[]).unwrap();
         assert_eq!((row.get::<_, String>(0).as_str(), row.get::<_, i64>(1)), ("idle", 0), "{step}");
-        client.batch_execute("SET agent_backup.debug_failpoint = ''").unwrap_or_else(|error| panic!("{step}: {error:?}"));
+        client
+            .batch_execute("SET agent_backup.debug_failpoint = ''")
+            .unwrap_or_else(|error| panic!("{step}: {error:?}"));
         assert_eq!(statuses(&backup(&mut client).unwrap()), ["ok", "ok"], "{step}");
     }
     assert_clean(&db, &[]);
@@ -188,7 +192,11 @@ fn a_cancel_while_a_large_container_is_made_durable_ends_within_a_second() {
         let sent = Instant::now();
         kill_backend(pid, Signal::SIGINT);
         let (_client, outcome) = run.join().unwrap();
-        assert!(outcome.is_ok() || sent.elapsed() < Duration::from_secs(1), "at {part} of {whole:?}: {:?}", sent.elapsed());
+        assert!(
+            outcome.is_ok() || sent.elapsed() < Duration::from_secs(1),
+            "at {part} of {whole:?}: {:?}",
+            sent.elapsed()
+        );
     }
     assert_clean(&db, &[]);
 }

@@ -28,7 +28,8 @@ fn sum(path: &str) -> i64 {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut text = String::new();
         output.stdout.as_slice().read_to_string(&mut text).unwrap();
-        let amounts: Vec<i64> = text.lines().skip(1).map(|line| line.split_once(',').unwrap().1.parse().unwrap()).collect();
+        let amounts: Vec<i64> =
+            text.lines().skip(1).map(|line| line.split_once(',').unwrap().1.parse().unwrap()).collect();
         assert_eq!(amounts.len(), 10, "{path}: {entry}");
         total += amounts.iter().sum::<i64>();
     }
@@ -113,7 +114,8 @@ fn two_backups_of_one_repeatable_read_transaction_are_of_one_moment() {
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
         let (one, other) = (backup(&mut client).unwrap(), backup(&mut client).unwrap());
         client.batch_execute("COMMIT").unwrap();
-        let read = |path: &str| Command::new("tar").args(["-xzOf", path, "here.csv", "there.csv"]).output().unwrap().stdout;
+        let read =
+            |path: &str| Command::new("tar").args(["-xzOf", path, "here.csv", "there.csv"]).output().unwrap().stdout;
         assert!(read(one[0].file.as_deref().unwrap()) == read(other[0].file.as_deref().unwrap()));
     });
     assert!(moved > 0);
@@ -127,7 +129,9 @@ fn a_backup_sees_what_its_own_transaction_wrote() {
     bank(&db);
     for isolation in ["READ COMMITTED", "REPEATABLE READ"] {
         let mut client = db.client();
-        client.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; UPDATE here SET amount = amount + 1")).unwrap();
+        client
+            .batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; UPDATE here SET amount = amount + 1"))
+            .unwrap();
         let rows = backup(&mut client).unwrap();
         client.batch_execute("ROLLBACK").unwrap();
         assert_eq!(sum(rows[0].file.as_deref().unwrap()), 200_010);

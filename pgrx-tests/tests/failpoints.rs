@@ -3,7 +3,8 @@
 use std::fs;
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused, statuses,
+    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused,
+    statuses,
 };
 
 const EXPECTED: [&str; 2] = ["was made to", "panicked at"];
@@ -51,7 +52,9 @@ fn a_scan_that_fails_or_panics_costs_its_tables_and_no_more() {
         set_failpoint(&mut client, &format!("scan={way}"));
         let rows = backup(&mut client).unwrap();
         assert_eq!(statuses(&rows), ["failed", "failed"], "{way}");
-        assert!(rows.iter().all(|row| row.error.as_ref().is_some_and(|e| e.contains("was made to")) && row.file.is_none()));
+        assert!(
+            rows.iter().all(|row| row.error.as_ref().is_some_and(|e| e.contains("was made to")) && row.file.is_none())
+        );
         refused(client.batch_execute("SELECT agent_backup.export_table('t1')"), "XX000");
         assert_eq!(files(&db).len(), 0);
     }
@@ -91,7 +94,8 @@ fn only_a_superuser_sets_a_failpoint() {
     db.run("CREATE ROLE failpoint_user LOGIN");
     let mut client = db.client_as("failpoint_user");
     client.batch_execute("LOAD 'agent_backup'").unwrap_err();
-    let result = client.batch_execute("SELECT agent_backup.lock_key('s'); SET agent_backup.debug_failpoint = 'scan=error'");
+    let result =
+        client.batch_execute("SELECT agent_backup.lock_key('s'); SET agent_backup.debug_failpoint = 'scan=error'");
     refused(result, "42501");
     drop(client);
     db.run("DROP OWNED BY failpoint_user; DROP ROLE failpoint_user");
@@ -112,7 +116,16 @@ fn many_rounds_of_success_and_failure_use_no_more_and_no_more() {
     Set::create(&db, 2, 50);
     let mut client = db.client();
     let pid = db.cluster().backend_pid(&mut client);
-    let ways = ["", "scan=error", "snapshot=error", "publish=panic", "manifest=error", "publish_manifest=error", "", "scan=panic"];
+    let ways = [
+        "",
+        "scan=error",
+        "snapshot=error",
+        "publish=panic",
+        "manifest=error",
+        "publish_manifest=error",
+        "",
+        "scan=panic",
+    ];
     let mut round = |number: usize| {
         let way = ways[number % ways.len()];
         set_failpoint(&mut client, way);

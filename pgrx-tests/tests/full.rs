@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused, statuses,
+    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused,
+    statuses,
 };
 
 /// A tmpfs of the server's user, unmounted when dropped.
@@ -21,7 +22,11 @@ impl Small {
             return None;
         }
         let small = Small { path: db.backup_dir().to_owned() };
-        command("mount", &["-t", "tmpfs", "-o", &format!("{options},uid=postgres,gid=postgres,mode=0700"), "tmpfs"], &small.path);
+        command(
+            "mount",
+            &["-t", "tmpfs", "-o", &format!("{options},uid=postgres,gid=postgres,mode=0700"), "tmpfs"],
+            &small.path,
+        );
         Some(small)
     }
 

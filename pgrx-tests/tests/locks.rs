@@ -66,8 +66,9 @@ fn a_waiter_for_an_exclusive_lock_waits_for_the_backup_and_stops_it_not() {
     client.batch_execute("SET agent_backup.debug_failpoint = 'snapshot=pause'").unwrap();
     let (pid, run) = begun(client, "SELECT agent_backup.backup('s')");
     wait_for_pause(&db, pid, "snapshot");
-    let waiters = ["LOCK TABLE t2 IN ACCESS EXCLUSIVE MODE", "TRUNCATE t1", "ALTER TABLE t2 ADD COLUMN c int DEFAULT 1"]
-        .map(|statement| begun(db.client(), &format!("BEGIN; {statement}; COMMIT")));
+    let waiters =
+        ["LOCK TABLE t2 IN ACCESS EXCLUSIVE MODE", "TRUNCATE t1", "ALTER TABLE t2 ADD COLUMN c int DEFAULT 1"]
+            .map(|statement| begun(db.client(), &format!("BEGIN; {statement}; COMMIT")));
     wait_for_waiter(&db);
     std::thread::sleep(Duration::from_millis(100));
     assert!(waiters.iter().all(|(_, waiter)| !waiter.is_finished()), "a waiter did not wait");
@@ -145,7 +146,12 @@ fn a_partition_that_was_truncated_after_the_snapshot_is_an_error() {
 
 #[test]
 fn rows_that_were_deleted_after_the_snapshot_are_still_in_the_backup() {
-    for change in ["DELETE FROM t1", "DELETE FROM t1; VACUUM t1", "UPDATE t1 SET a = 'x'", "ALTER TABLE t1 ADD COLUMN c int DEFAULT 7"] {
+    for change in [
+        "DELETE FROM t1",
+        "DELETE FROM t1; VACUUM t1",
+        "UPDATE t1 SET a = 'x'",
+        "ALTER TABLE t1 ADD COLUMN c int DEFAULT 7",
+    ] {
         let db = database();
         Set::create(&db, 2, 100);
         let rows = after_a_change(&db, change);
@@ -166,7 +172,10 @@ fn an_export_of_a_table_that_was_truncated_after_the_snapshot_is_an_error() {
         assert!(said.contains("\"t1\" was truncated or rewritten") && said.contains("again"), "{said}");
         client.batch_execute("ROLLBACK").unwrap();
     }
-    assert!(!db.backup_dir().join("exports").exists() || std::fs::read_dir(db.backup_dir().join("exports")).unwrap().count() == 0);
+    assert!(
+        !db.backup_dir().join("exports").exists()
+            || std::fs::read_dir(db.backup_dir().join("exports")).unwrap().count() == 0
+    );
     assert_clean(&db, &[]);
 }
 

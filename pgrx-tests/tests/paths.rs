@@ -5,8 +5,8 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, refused,
-    statuses,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files,
+    refused, statuses,
 };
 
 /// Backs up with another directory; what it said, with the SQLSTATE `state`.
@@ -56,7 +56,9 @@ fn a_directory_that_is_something_else_is_refused_and_untouched() {
     symlink(&target, root.join("link")).unwrap();
     fs::write(root.join("file"), "mine").unwrap();
     nix::unistd::mkfifo(&root.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for (name, reason) in [("link", "symbolic link"), ("file", "regular file"), ("pipe", "named pipe"), ("file/below", "")] {
+    for (name, reason) in
+        [("link", "symbolic link"), ("file", "regular file"), ("pipe", "named pipe"), ("file/below", "")]
+    {
         let said = refused_directory(&db, &root.join(name).display().to_string(), "22023");
         assert!(said.contains(reason), "{name}: {said}");
     }
@@ -134,7 +136,19 @@ fn an_export_refuses_a_destination_that_is_no_free_file_name() {
     nix::unistd::mkfifo(&root.join("pipe.csv"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let before = fs::read_dir(root).unwrap().count();
     let too_long = format!("{}.csv", "n".repeat(252));
-    let bad = ["taken.csv", "dangling.csv", "pipe.csv", "dir/x.csv", "../x.csv", "a/../x.csv", "a/..", "/", "", ".", &too_long];
+    let bad = [
+        "taken.csv",
+        "dangling.csv",
+        "pipe.csv",
+        "dir/x.csv",
+        "../x.csv",
+        "a/../x.csv",
+        "a/..",
+        "/",
+        "",
+        ".",
+        &too_long,
+    ];
     let mut client = db.client();
     for destination in bad {
         let call = "SELECT agent_backup.export_table('t1', 'csv', $1)";
@@ -174,7 +188,10 @@ fn files_and_directories_are_closed_to_others_whatever_the_umask() {
         cluster.start_again();
         assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok"]);
         db.run("SELECT agent_backup.export_table('t1'), backup_agent_table_to_json('t1')");
-        db.run(&format!("SELECT agent_backup.export_table('t1', 'csv', '{}/a{data_mode:o}/b/t1.csv')", db.backup_dir().display()));
+        db.run(&format!(
+            "SELECT agent_backup.export_table('t1', 'csv', '{}/a{data_mode:o}/b/t1.csv')",
+            db.backup_dir().display()
+        ));
         assert_modes(db.backup_dir());
     }
     assert!(assert_backups_whole(&db) == 2);

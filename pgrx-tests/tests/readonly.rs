@@ -31,7 +31,9 @@ fn a_read_only_transaction_refuses_before_any_file_is_made() {
     Set::create(&db, 1, 10);
     let mut client = db.client();
     for call in calls(&db) {
-        for (default, begin) in [("on", "BEGIN"), ("off", "BEGIN READ ONLY"), ("off", "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY")] {
+        for (default, begin) in
+            [("on", "BEGIN"), ("off", "BEGIN READ ONLY"), ("off", "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY")]
+        {
             client.batch_execute(&format!("SET default_transaction_read_only = {default}")).unwrap();
             client.batch_execute(begin).unwrap();
             let outcome = client.batch_execute(&call);
@@ -125,8 +127,14 @@ fn a_forced_parallel_query_changes_nothing() {
             ))
             .unwrap();
         assert_eq!(statuses(&backup(&mut client).unwrap()), ["ok", "ok"]);
-        client.batch_execute("SELECT agent_backup.export_table('t1', 'sql'); SELECT backup_agent_table_to_json('t2')").unwrap();
-        client.batch_execute("SELECT agent_backup.reconcile('s'); TABLE agent_backup.backups; TABLE agent_backup.backup_files").unwrap();
+        client
+            .batch_execute("SELECT agent_backup.export_table('t1', 'sql'); SELECT backup_agent_table_to_json('t2')")
+            .unwrap();
+        client
+            .batch_execute(
+                "SELECT agent_backup.reconcile('s'); TABLE agent_backup.backups; TABLE agent_backup.backup_files",
+            )
+            .unwrap();
     }
     drop(client);
     assert_clean(&db, &[]);

@@ -1,7 +1,8 @@
 //! Files are not transactional: what a rollback leaves is adopted, never an unknown orphan (T10, T11, T13).
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, refused, statuses,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files,
+    refused, statuses,
 };
 
 /// Actions and files of `reconcile('s')`.
@@ -56,7 +57,9 @@ fn a_backup_rolled_back_to_a_savepoint_is_adopted_in_the_same_transaction() {
 fn a_backup_undone_by_an_exception_block_is_adopted() {
     let db = database();
     Set::create(&db, 1, 100);
-    db.run("DO $$ BEGIN PERFORM agent_backup.backup('s'); RAISE 'no'; EXCEPTION WHEN raise_exception THEN NULL; END $$");
+    db.run(
+        "DO $$ BEGIN PERFORM agent_backup.backup('s'); RAISE 'no'; EXCEPTION WHEN raise_exception THEN NULL; END $$",
+    );
     assert_eq!((listed(&db), files(&db).len()), (0, 2));
     assert_eq!(reconcile(&db).len(), 1);
     assert_eq!((listed(&db), assert_backups_whole(&db)), (1, 1));
@@ -144,7 +147,8 @@ fn many_sessions_in_a_row_never_list_one_backup_twice() {
 fn three_backups_of_one_statement_are_three_backups() {
     let db = database();
     Set::create(&db, 2, 50);
-    let query = "SELECT b.backup_file FROM generate_series(1, 3), LATERAL agent_backup.backup('s') b WHERE b.status = 'ok'";
+    let query =
+        "SELECT b.backup_file FROM generate_series(1, 3), LATERAL agent_backup.backup('s') b WHERE b.status = 'ok'";
     let rows = db.client().query(query, &[]).unwrap();
     let names: std::collections::BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     // The executor may read the function once and repeat its rows, since it does not depend on the series.
@@ -169,7 +173,8 @@ fn exports_of_one_second_overwrite_nothing() {
     let mut client = db.client();
     for rows in 51..=56 {
         client.batch_execute(&format!("INSERT INTO t1 VALUES ({rows}, 'a', 'b')")).unwrap();
-        let call = format!("SELECT backup_file, row_count FROM backup_agent_table_to_json('t1', '{}')", directory.display());
+        let call =
+            format!("SELECT backup_file, row_count FROM backup_agent_table_to_json('t1', '{}')", directory.display());
         let row = client.query_one(&call, &[]).unwrap();
         let file: String = row.get(0);
         let text = std::fs::read_to_string(&file).unwrap();

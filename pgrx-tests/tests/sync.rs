@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, backup, database, files, refused, strace_backend,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, backup, database, files, refused,
+    strace_backend,
 };
 
 /// Runs a backup under strace; the lines about our files and the WAL, and what came of it.
@@ -134,15 +135,19 @@ fn an_export_is_durable_before_its_name() {
     let target = db.backup_dir().join("t1.csv");
     let call = format!("SELECT agent_backup.export_table('t1', 'csv', '{}')", target.display());
     let trace = db.cluster().dir().join(format!("trace_{}", db.name()));
-    let strace = strace_backend(pid, trace.clone(), &["-e", "trace=fsync,renameat2", "-e", "inject=fsync:error=EIO:when=2"]);
+    let strace =
+        strace_backend(pid, trace.clone(), &["-e", "trace=fsync,renameat2", "-e", "inject=fsync:error=EIO:when=2"]);
     refused(client.batch_execute(&call), "58030");
     drop(strace);
     assert!(!target.exists(), "it was not durable");
     let strace = strace_backend(pid, trace, &["-e", "trace=fsync,renameat2"]);
     client.batch_execute(&call).unwrap();
     let lines = strace.finish();
-    let acts: Vec<&str> =
-        lines.lines().filter(|l| l.contains("_backups")).map(|l| if l.contains("fsync(") { "fsync" } else { "rename" }).collect();
+    let acts: Vec<&str> = lines
+        .lines()
+        .filter(|l| l.contains("_backups"))
+        .map(|l| if l.contains("fsync(") { "fsync" } else { "rename" })
+        .collect();
     assert_eq!(acts, ["fsync", "rename", "fsync"], "{lines}");
     assert_clean(&db, &[]);
 }
