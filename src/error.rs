@@ -59,6 +59,7 @@ pub enum Error {
     #[error("backup set \"{set}\" is busy")]
     Busy { set: String, holder: Option<i32> },
     #[error("row {row} of table \"{table}\" is too long for one line of a file")]
+    /// `row` counts from 1 in the scan.
     RowTooLong { table: String, row: u64 },
     #[error("could not encode table \"{table}\": {source}")]
     Encode { table: String, source: EncodeError },

@@ -69,7 +69,7 @@ pub fn sqlstate(error: &Error) -> String {
 
 /// The server's message, detail and hint of a call that must fail with `state`.
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(result: Result<T, Error>, state: &str) -> String {
+pub fn fails_with<T: std::fmt::Debug>(result: Result<T, Error>, state: &str) -> String {
     let error = result.expect_err(&format!("an error {state}"));
     assert_eq!(sqlstate(&error), state, "{error:?}");
     error.as_db_error().map_or(error.to_string(), |e| {

@@ -7,21 +7,28 @@
 //! What takes long is `#[ignore = "long: …"]`, so that it is counted as skipped; `make test-long` runs it and sets
 //! `AGENT_BACKUP_LONG`, which a sampled test reads by [`long`] to take every point instead of some.
 
+mod answers;
 mod backups;
 mod cluster;
 mod compare;
 mod database;
+mod exact;
 mod faults;
 mod reaper;
 mod server;
 mod trash;
 
+pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use backups::{
-    Row, Set, assert_backups_whole, assert_clean, backup, begun, files, refused, sqlstate, statuses, wait_for_pause,
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
 };
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
+pub use exact::{
+    Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, json_array, json_digest, pin,
+    try_export,
+};
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
 pub use server::{pg_config, server_major};

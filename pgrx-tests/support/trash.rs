@@ -20,7 +20,9 @@ pub fn trash(database: &Database, expected: &[&str]) -> Vec<String> {
         open_files(row.get(0), database.backup_dir(), &mut found);
     }
     for line in database.log() {
-        if is_alarm(&line) && !expected.iter().any(|pattern| line.contains(pattern)) {
+        // DROP DATABASE … WITH (FORCE) of another test says this, of no database.
+        let neighbour = line.contains("terminating autovacuum process due to administrator command");
+        if is_alarm(&line) && !neighbour && !expected.iter().any(|pattern| line.contains(pattern)) {
             found.push(format!("log: {line}"));
         }
     }

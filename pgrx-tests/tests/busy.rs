@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
-    Database, Set, Signal, assert_backups_whole, assert_clean, backup, begun, database, files, kill_backend, refused,
-    sqlstate, statuses, wait_for_pause, wait_until,
+    Database, Set, Signal, assert_backups_whole, assert_clean, backup, begun, database, fails_with, files,
+    kill_backend, sqlstate, statuses, wait_for_pause, wait_until,
 };
 
 type Run = std::thread::JoinHandle<(postgres::Client, Result<(), postgres::Error>)>;
@@ -30,10 +30,10 @@ fn a_second_backup_of_a_set_is_refused_and_told_who_holds_it() {
     for step in ["snapshot", "scan", "manifest", "publish", "publish_manifest"] {
         let (pid, run) = paused(&db, "s", step);
         let started = Instant::now();
-        let said = refused(backup(&mut db.client()), "55P03");
+        let said = fails_with(backup(&mut db.client()), "55P03");
         assert!(started.elapsed() < Duration::from_secs(2));
         assert!(said.contains("backup set \"s\" is busy") && said.contains(&pid.to_string()), "{said}");
-        let said = refused(db.client().batch_execute("SELECT agent_backup.reconcile('s')"), "55P03");
+        let said = fails_with(db.client().batch_execute("SELECT agent_backup.reconcile('s')"), "55P03");
         assert!(said.contains("\"s\"") && said.contains(&pid.to_string()), "{said}");
         let row =
             db.client().query_one("SELECT status, backup_id FROM agent_backup.backups WHERE status = 'running'", &[]);
@@ -49,7 +49,7 @@ fn a_stopped_holder_is_named_and_a_continued_one_goes_on() {
     Set::create(&db, 1, 100);
     let (pid, run) = paused(&db, "s", "publish");
     kill_backend(pid, Signal::SIGSTOP);
-    let said = refused(backup(&mut db.client()), "55P03");
+    let said = fails_with(backup(&mut db.client()), "55P03");
     kill_backend(pid, Signal::SIGCONT);
     assert!(said.contains(&pid.to_string()), "{said}");
     end(pid, Signal::SIGINT, run);
@@ -112,7 +112,7 @@ fn two_databases_do_not_write_into_one_directory_at_once() {
     Set::create(&other, 1, 100);
     other.run(&format!("ALTER DATABASE {} SET agent_backup.directory = '{}'", other.name(), db.backup_dir().display()));
     let (pid, run) = paused(&db, "s", "publish");
-    let said = refused(backup(&mut other.client()), "55P03");
+    let said = fails_with(backup(&mut other.client()), "55P03");
     assert!(said.contains("\"s\" is busy") && said.contains(&pid.to_string()), "{said}");
     end(pid, Signal::SIGTERM, run);
     wait_until("the directory to be free", Duration::from_secs(5), || backup(&mut other.client()).ok());

@@ -3,7 +3,7 @@
 use std::fs;
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused,
+    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, fails_with, files, long,
     statuses,
 };
 
@@ -29,7 +29,7 @@ fn a_step_that_fails_or_panics_is_an_error_and_no_end_of_the_server() {
     for step in ["snapshot", "manifest", "publish", "publish_manifest"] {
         for way in ["error", "panic"] {
             set_failpoint(&mut client, &format!("{step}={way}"));
-            let said = refused(backup(&mut client), "XX000");
+            let said = fails_with(backup(&mut client), "XX000");
             assert!(said.contains(step) && said.contains("was made to"), "{step}={way}: {said}");
             assert_eq!(files(&db), before, "{step}={way}");
             assert_no_trash(&db, &EXPECTED);
@@ -55,7 +55,7 @@ fn a_scan_that_fails_or_panics_costs_its_tables_and_no_more() {
         assert!(
             rows.iter().all(|row| row.error.as_ref().is_some_and(|e| e.contains("was made to")) && row.file.is_none())
         );
-        refused(client.batch_execute("SELECT agent_backup.export_table('t1')"), "XX000");
+        fails_with(client.batch_execute("SELECT agent_backup.export_table('t1')"), "XX000");
         assert_eq!(files(&db).len(), 0);
     }
     let query = "SELECT count(*) FROM agent_backup.backups WHERE status = 'failed' AND error_message LIKE '%t1%made to%t2%made to%'";
@@ -96,7 +96,7 @@ fn only_a_superuser_sets_a_failpoint() {
     client.batch_execute("LOAD 'agent_backup'").unwrap_err();
     let result =
         client.batch_execute("SELECT agent_backup.lock_key('s'); SET agent_backup.debug_failpoint = 'scan=error'");
-    refused(result, "42501");
+    fails_with(result, "42501");
     drop(client);
     db.run("DROP OWNED BY failpoint_user; DROP ROLE failpoint_user");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files, long, refused,
+    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, fails_with, files, long,
     statuses,
 };
 
@@ -94,7 +94,7 @@ fn a_disk_that_fills_up_anywhere_fails_cleanly_and_gives_all_back() {
             Ok(rows) => assert_eq!(statuses(&rows), ["ok", "ok"], "{free} bytes free"),
             Err(error) => {
                 refusals += 1;
-                let said = refused(Err::<(), _>(error), "53100");
+                let said = fails_with(Err::<(), _>(error), "53100");
                 assert!(needed(&said) > free && said.contains("Free space"), "{free} bytes free: {said}");
                 assert_eq!((files(&db), small.free()), (before, left), "{free} bytes free");
             }
@@ -119,7 +119,7 @@ fn a_disk_that_has_room_for_the_container_only_fails_in_the_manifest() {
     for free in [size - 4096, size, size + 4096] {
         small.fill(free);
         if let Err(error) = backup(&mut db.client()) {
-            let said = refused(Err::<(), _>(error), "53100");
+            let said = fails_with(Err::<(), _>(error), "53100");
             in_manifest += usize::from(said.contains(".metadata.") && needed(&said) > 0);
             assert_eq!(files(&db), before, "{said}");
         }
@@ -140,7 +140,7 @@ fn a_disk_that_fills_up_while_rows_are_spilled_fails_the_backup() {
     let Some(small) = Small::mount(&db, "size=64m") else { return };
     Set::create(&db, 1, 150_000);
     small.fill(2 << 20);
-    let said = refused(backup(&mut db.client()), "53100");
+    let said = fails_with(backup(&mut db.client()), "53100");
     assert!(needed(&said) > 0 && said.contains("Free space"), "{said}");
     assert_eq!(files(&db).len(), 0);
     assert_eq!(small.free(), 2 << 20);
@@ -155,7 +155,7 @@ fn a_disk_without_inodes_fails_cleanly() {
     // The root, the set's directory, and one more.
     let Some(small) = Small::mount(&db, "size=8m,nr_inodes=3") else { return };
     Set::create(&db, 1, 100);
-    let said = refused(backup(&mut db.client()), "53100");
+    let said = fails_with(backup(&mut db.client()), "53100");
     assert!(!said.contains("at least 0 bytes"), "{said}");
     assert_eq!(files(&db).len(), 0);
     command("mount", &["-o", "remount,nr_inodes=100"], &small.path);
@@ -171,7 +171,7 @@ fn a_read_only_disk_is_refused_by_name() {
     backup(&mut db.client()).unwrap();
     let before = files(&db);
     command("mount", &["-o", "remount,ro"], &small.path);
-    let said = refused(backup(&mut db.client()), "58030");
+    let said = fails_with(backup(&mut db.client()), "58030");
     assert!(said.contains("read-only file system") && said.contains("Mount it read-write"), "{said}");
     command("mount", &["-o", "remount,rw"], &small.path);
     assert_eq!(files(&db), before);
@@ -187,7 +187,7 @@ fn an_export_to_a_full_disk_leaves_nothing() {
     for (format, file) in [("csv", "a.csv"), ("json", "a.json.gz"), ("sql", "a.sql.zst")] {
         small.fill(64 << 10);
         let call = format!("SELECT agent_backup.export_table('t1', '{format}', '{}')", small.path.join(file).display());
-        let said = refused(db.client().batch_execute(&call), "53100");
+        let said = fails_with(db.client().batch_execute(&call), "53100");
         assert!(needed(&said) > 64 << 10, "{said}");
         assert!(!small.path.join(file).exists());
         assert_eq!(small.free(), 64 << 10);
@@ -217,7 +217,7 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_end_of_the_server() {
     let mut client = db.client();
     let pid = db.cluster().backend_pid(&mut client);
     limit(pid, "--fsize=100000:");
-    let said = refused(backup(&mut client), "54000");
+    let said = fails_with(backup(&mut client), "54000");
     assert!(said.contains("grows beyond the size allowed") && said.contains("ulimit -f"), "{said}");
     assert!(needed(&said) > 100_000, "{said}");
     limit(pid, "--fsize=unlimited:");
@@ -237,7 +237,7 @@ fn a_limit_on_open_files_is_an_error() {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     for more in 0..4 {
         limit(pid, &format!("--nofile={}:", open + more));
-        let said = refused(backup(&mut client), "53000");
+        let said = fails_with(backup(&mut client), "53000");
         assert!(said.contains("open files"), "{said}");
         assert_eq!(files(&db), before);
     }

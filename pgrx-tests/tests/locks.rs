@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
-    Database, Row, Set, Signal, assert_clean, backup, begun, database, kill_backend, long, refused, statuses,
+    Database, Row, Set, Signal, assert_clean, backup, begun, database, fails_with, kill_backend, long, statuses,
     wait_for_pause, wait_until,
 };
 
@@ -52,7 +52,7 @@ fn the_sessions_own_lock_timeout_holds_where_none_is_set() {
     let mut client = db.client();
     client.batch_execute("SET lock_timeout = '300ms'").unwrap();
     assert_eq!(statuses(&backup(&mut client).unwrap()), ["failed", "ok"]);
-    let said = refused(client.batch_execute("SELECT agent_backup.export_table('t1')"), "55P03");
+    let said = fails_with(client.batch_execute("SELECT agent_backup.export_table('t1')"), "55P03");
     assert!(said.contains("\"t1\""), "{said}");
     blocker.batch_execute("COMMIT").unwrap();
     assert_clean(&db, &["t1: could not lock table"]);
@@ -168,7 +168,7 @@ fn an_export_of_a_table_that_was_truncated_after_the_snapshot_is_an_error() {
     for call in ["SELECT agent_backup.export_table('t1')", "SELECT backup_agent_table_to_json('t1')"] {
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t2").unwrap();
         db.run("TRUNCATE t1");
-        let said = refused(client.batch_execute(call), "40001");
+        let said = fails_with(client.batch_execute(call), "40001");
         assert!(said.contains("\"t1\" was truncated or rewritten") && said.contains("again"), "{said}");
         client.batch_execute("ROLLBACK").unwrap();
     }

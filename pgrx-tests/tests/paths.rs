@@ -1,12 +1,12 @@
-//! Directories and destinations that are refused, and the modes of what is made (T77, T78).
+//! Directories and destinations that are fails_with, and the modes of what is made (T77, T78).
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files,
-    refused, statuses,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, fails_with,
+    files, statuses,
 };
 
 /// Backs up with another directory; what it said, with the SQLSTATE `state`.
@@ -14,9 +14,9 @@ use agent_backup_suite::{
 fn refused_directory(db: &Database, directory: &str, state: &str) -> String {
     let mut client = db.client();
     client.execute("SELECT set_config('agent_backup.directory', $1, false)", &[&directory]).unwrap();
-    let said = refused(backup(&mut client), state);
-    refused(client.batch_execute("SELECT agent_backup.reconcile('s')"), state);
-    refused(client.batch_execute("SELECT agent_backup.export_table('t1')"), state);
+    let said = fails_with(backup(&mut client), state);
+    fails_with(client.batch_execute("SELECT agent_backup.reconcile('s')"), state);
+    fails_with(client.batch_execute("SELECT agent_backup.export_table('t1')"), state);
     said
 }
 
@@ -73,7 +73,7 @@ fn a_link_in_place_of_the_sets_directory_is_refused_and_not_followed() {
     Set::create(&db, 1, 10);
     let target = db.cluster().create_dir(&format!("{}_target", db.name()));
     symlink(&target, db.backup_dir().join("s")).unwrap();
-    let said = refused(backup(&mut db.client()), "22023");
+    let said = fails_with(backup(&mut db.client()), "22023");
     assert!(said.contains("symbolic link"), "{said}");
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
     fs::remove_file(db.backup_dir().join("s")).unwrap();
@@ -86,7 +86,7 @@ fn a_directory_that_others_may_write_or_own_is_refused() {
     Set::create(&db, 1, 10);
     for bad in [0o777, 0o770, 0o1777, 0o702] {
         fs::set_permissions(db.backup_dir(), fs::Permissions::from_mode(bad)).unwrap();
-        let said = refused(backup(&mut db.client()), "22023");
+        let said = fails_with(backup(&mut db.client()), "22023");
         assert!(said.contains("can be written by group or others") && said.contains("chmod go-w"), "{bad:o}: {said}");
     }
     fs::set_permissions(db.backup_dir(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -94,7 +94,7 @@ fn a_directory_that_others_may_write_or_own_is_refused() {
         let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(db.backup_dir()).unwrap());
         fs::set_permissions(db.backup_dir(), fs::Permissions::from_mode(0o755)).unwrap();
         chown(db.backup_dir(), Some(65_534), None).unwrap();
-        let said = refused(backup(&mut db.client()), "22023");
+        let said = fails_with(backup(&mut db.client()), "22023");
         assert!(said.contains("belongs to user id 65534") && said.contains("chown"), "{said}");
         chown(db.backup_dir(), Some(owner), None).unwrap();
     }
@@ -216,7 +216,7 @@ fn a_directory_swapped_in_mid_run_gets_nothing() {
         fs::remove_file(&s).unwrap();
         fs::rename(&away, &s).unwrap();
         if let Err(error) = outcome {
-            let said = refused(Err::<(), _>(error), "22023");
+            let said = fails_with(Err::<(), _>(error), "22023");
             assert!(said.contains("no longer leads to the directory"), "{said}");
         }
         assert_eq!(fs::read_dir(&target).unwrap().count(), 0);

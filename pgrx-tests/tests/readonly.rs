@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_clean, backup, database, files, refused, server_major, statuses, wait_until,
+    Cluster, Database, Options, Set, assert_clean, backup, database, fails_with, files, server_major, statuses,
+    wait_until,
 };
 use postgres::NoTls;
 
@@ -38,14 +39,14 @@ fn a_read_only_transaction_refuses_before_any_file_is_made() {
             client.batch_execute(begin).unwrap();
             let outcome = client.batch_execute(&call);
             assert!(outcome.is_err(), "{begin}: {call} is not refused");
-            let said = refused(outcome, "25006");
+            let said = fails_with(outcome, "25006");
             assert!(said.contains("read-only transaction"), "{call}: {said}");
             client.batch_execute("ROLLBACK").unwrap();
             assert_eq!(entries(&db), 0, "{call}");
         }
     }
     client.batch_execute("SET default_transaction_read_only = on").unwrap();
-    refused(backup(&mut client), "25006");
+    fails_with(backup(&mut client), "25006");
     assert_eq!(entries(&db), 0);
     drop(client);
     assert_clean(&db, &[]);
@@ -62,7 +63,7 @@ fn a_standby_refuses_before_any_file_is_made_and_still_lists() {
     let directory = db.cluster().create_dir("of_the_standby");
     client.batch_execute(&format!("SET agent_backup.directory = '{}'", directory.display())).unwrap();
     for call in calls(&db) {
-        let said = refused(client.batch_execute(&call), "25006");
+        let said = fails_with(client.batch_execute(&call), "25006");
         assert!(said.contains("standby") || said.contains("read-only transaction"), "{call}: {said}");
     }
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);

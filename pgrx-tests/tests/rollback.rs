@@ -1,8 +1,8 @@
 //! Files are not transactional: what a rollback leaves is adopted, never an unknown orphan (T10, T11, T13).
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, files,
-    refused, statuses,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, fails_with,
+    files, statuses,
 };
 
 /// Actions and files of `reconcile('s')`.
@@ -97,7 +97,7 @@ fn a_backup_whose_commit_fails_is_adopted() {
     );
     let mut client = db.client();
     client.batch_execute("BEGIN; INSERT INTO child VALUES (1); SELECT agent_backup.backup('s')").unwrap();
-    refused(client.batch_execute("COMMIT"), "23503");
+    fails_with(client.batch_execute("COMMIT"), "23503");
     assert_eq!((listed(&db), files(&db).len()), (0, 2));
     assert_eq!(reconcile(&db).len(), 1);
     assert_eq!(listed(&db), 1);
@@ -111,7 +111,7 @@ fn a_backup_of_a_transaction_that_goes_on_keeps_other_sessions_out_until_its_end
     let (mut open, mut other) = (db.client(), db.client());
     open.batch_execute("BEGIN; SELECT agent_backup.backup('s')").unwrap();
     other.batch_execute("SET statement_timeout = '5s'").unwrap();
-    let said = refused(backup(&mut other), "55P03");
+    let said = fails_with(backup(&mut other), "55P03");
     assert!(said.contains("\"s\" is busy"), "{said}");
     open.batch_execute("COMMIT").unwrap();
     assert_eq!(statuses(&backup(&mut other).unwrap()), ["ok"]);
@@ -199,7 +199,7 @@ fn a_prepared_transaction_keeps_others_out_until_it_ends_and_is_listed_or_adopte
         db.run("BEGIN; SELECT agent_backup.backup('s'); PREPARE TRANSACTION 'x'");
         let mut other = db.client();
         other.batch_execute("SET statement_timeout = '5s'").unwrap();
-        refused(backup(&mut other), "55P03");
+        fails_with(backup(&mut other), "55P03");
         db.run(&format!("{end} PREPARED 'x'"));
         assert_eq!(reconcile(&db).len(), number - 1, "{end}");
         assert_eq!((listed(&db), assert_backups_whole(&db)), (number as i64, number), "{end}");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use agent_backup_suite::{
-    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, backup, database, files, refused,
+    Cluster, Database, Options, Set, assert_backups_whole, assert_clean, backup, database, fails_with, files,
     strace_backend,
 };
 
@@ -84,7 +84,7 @@ fn a_disk_that_refuses_to_sync_fails_the_backup_and_leaves_nothing() {
     for (number, victim) in [(1, "_backups\""), (2, ".s."), (3, "/s\""), (4, ".metadata."), (5, "/s\"")] {
         let inject = format!("inject=fsync:error=EIO:when={number}");
         let (lines, outcome) = traced(&db, &["-e", &inject]);
-        let said = refused(outcome, "58030");
+        let said = fails_with(outcome, "58030");
         assert!(said.contains("cannot sync") && said.contains(victim), "{number}: {said}");
         assert!(said.contains("check it (dmesg)"), "{number}: {said}");
         assert_eq!(files(&db), before, "{number}");
@@ -106,7 +106,7 @@ fn a_sync_that_fails_at_every_try_leaves_nothing_listed() {
     let before = files(&db);
     for first in 1..=5 {
         let (_, outcome) = traced(&db, &["-e", &format!("inject=fsync:error=EIO:when={first}+")]);
-        refused(outcome, "58030");
+        fails_with(outcome, "58030");
         assert_eq!(files(&db), before, "from {first} on");
         assert_eq!(assert_backups_whole(&db), 1);
     }
@@ -118,7 +118,7 @@ fn a_directory_whose_making_was_not_synced_is_synced_by_the_next_run() {
     let db = database();
     Set::create(&db, 1, 100);
     let (_, outcome) = traced(&db, &["-e", "inject=fsync:error=EIO:when=1"]);
-    refused(outcome, "58030");
+    fails_with(outcome, "58030");
     let (lines, outcome) = traced(&db, &[]);
     outcome.unwrap();
     let parent = format!("{}>", db.backup_dir().display());
@@ -137,7 +137,7 @@ fn an_export_is_durable_before_its_name() {
     let trace = db.cluster().dir().join(format!("trace_{}", db.name()));
     let strace =
         strace_backend(pid, trace.clone(), &["-e", "trace=fsync,renameat2", "-e", "inject=fsync:error=EIO:when=2"]);
-    refused(client.batch_execute(&call), "58030");
+    fails_with(client.batch_execute(&call), "58030");
     drop(strace);
     assert!(!target.exists(), "it was not durable");
     let strace = strace_backend(pid, trace, &["-e", "trace=fsync,renameat2"]);

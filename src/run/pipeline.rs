@@ -137,7 +137,7 @@ fn stream_error(table: &Table, error: StreamError) -> Error {
     match error {
         StreamError::Encode { source, .. } => match source.downcast::<EncodeError>() {
             Ok(error) => match *error {
-                EncodeError::RowTooLong { row } => Error::RowTooLong { table, row },
+                EncodeError::RowTooLong { row } => Error::RowTooLong { table, row: row + 1 },
                 source => Error::Encode { table, source },
             },
             Err(other) => Error::Worker { table, message: other.to_string() },

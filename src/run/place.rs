@@ -1,6 +1,6 @@
 //! The directory that a call writes to: who may, what it is, and the locks that keep others out of it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Once;
 
 use agent_backup_core::plan::names;
@@ -46,7 +46,15 @@ pub fn require_known(set: &str) -> Result<()> {
 /// Opens a directory for one exported file, making it where it is missing.
 pub fn of_export(path: &Path) -> Result<Directory> {
     privilege::require_file_writer(path)?;
-    open(path)
+    let root = settings::directory();
+    match path.strip_prefix(&root) {
+        // Step by step below the backup directory, so that no link is followed on the way.
+        Ok(below) => below.components().try_fold(open(&root)?, |directory, component| match component {
+            Component::CurDir => Ok(directory),
+            component => Ok(directory.subdirectory(&component.as_os_str().to_string_lossy())?),
+        }),
+        Err(_) => open(path),
+    }
 }
 
 /// A path as a person gives it: relative ones are below the backup directory.

@@ -1,0 +1,53 @@
+-- The story that `make demo` tells (psql -e): a backup made, looked at, and one table sent elsewhere.
+-- It can be told again on the same database. Read from standard input (psql -e < story.sql), the NOTICE lines come without a file name.
+\set QUIET on
+\pset footer off
+\pset null -
+
+\echo '=== 1. What is to be backed up: the set agent_sdk is there at once, with eight tables.'
+
+SELECT m.ordinal AS n, m.table_name, coalesce(m.formats, s.formats) AS formats
+FROM agent_backup.set_tables m JOIN agent_backup.sets s USING (set_name)
+WHERE set_name = 'agent_sdk' ORDER BY m.ordinal;
+
+\echo '=== 2. Back it up. One snapshot, one file; the application goes on working meanwhile.'
+
+SELECT table_name, status, row_count,
+       pg_size_pretty(size_bytes) AS stored, left(checksum, 12) AS checksum
+FROM agent_backup.backup();
+
+\echo '=== 3. What backups are there?'
+
+SELECT to_char(finished_at, 'HH24:MI:SS') AS finished, set_name, status, tables, row_count,
+       pg_size_pretty(size_bytes) AS size
+FROM agent_backup.backups ORDER BY finished_at DESC LIMIT 3;
+
+\echo '=== 4. Its files, below agent_backup.directory: any tar, jq or psql reads them.'
+
+SELECT f.name, pg_size_pretty((pg_stat_file(path)).size) AS size
+FROM (SELECT backup_file, manifest_file FROM agent_backup.backups ORDER BY finished_at DESC LIMIT 1) b,
+     unnest(ARRAY[backup_file, manifest_file]) AS path,
+     LATERAL (SELECT regexp_replace(path, '^.*/', '') AS name) f;
+
+\echo '=== 5. One table for a colleague: JSON, compressed by the ending of its name.'
+
+SELECT table_name, row_count, pg_size_pretty(size_bytes) AS size,
+       regexp_replace(export_file, '^.*/', '') AS file
+FROM agent_backup.export_table('AgentFeedback', 'json',
+     'feedback_' || to_char(clock_timestamp(), 'HH24MISS') || '.json.gz');
+
+\echo '=== 6. Fingers slip. The hint knows what was meant.'
+
+\set ON_ERROR_STOP off
+SELECT agent_backup.export_table('agent_feedbak');
+\set ON_ERROR_STOP on
+
+\echo '=== 7. A set of your own: no expired approvals, and no addresses in the file.'
+
+SELECT agent_backup.drop_set('mine', confirm => true)
+FROM agent_backup.sets WHERE set_name = 'mine';
+SELECT agent_backup.create_set('mine', formats => '{csv}');
+SELECT agent_backup.add_table('mine', 'agent_approvals',
+    row_filter     => 'status <> ''expired''',
+    masked_columns => '{"customer_email": "''***@'' || split_part(customer_email, ''@'', 2)"}');
+SELECT table_name, status, row_count FROM agent_backup.backup('mine');
