@@ -199,7 +199,9 @@ fn read_members(
         })
         .collect();
     if !done.is_empty() {
-        (read.ddl, read.left_out) = (ddl::statements(&done)?, ddl::left_out(&done)?);
+        let ddl::Closure { relations, left_out } = ddl::closure(&done)?;
+        (read.ddl, read.left_out) = (ddl::statements(&relations)?, ddl::left_out(&relations)?);
+        read.left_out.extend(left_out);
     }
     Ok(read)
 }

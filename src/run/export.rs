@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use agent_backup_core::plan::{Compression, Format, names};
-use agent_backup_core::store::Published;
+use agent_backup_core::store::{Published, StoreError};
 use agent_backup_core::stream::Compressor;
 use chrono::Utc;
 
@@ -63,7 +63,10 @@ fn split(destination: &str) -> Result<(&str, &str)> {
         Some((parent, name)) => (parent, name),
         None => ("", destination),
     };
-    if ["", ".", ".."].contains(&name) || parent.split('/').any(|component| component == "..") {
+    if destination.split('/').any(|component| component == "..") {
+        return Err(StoreError::ParentComponent { path: destination.into() }.into());
+    }
+    if ["", "."].contains(&name) {
         let reason = format!("\"{destination}\" is no path of a file");
         return Err(Error::InvalidOption { option: "destination", reason });
     }

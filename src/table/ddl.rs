@@ -56,6 +56,37 @@ pub fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
     Ok(all.into_iter().map(|(_, _, ddl)| ddl).collect())
 }
 
+/// The relations whose definitions make those of a backup stand: its members with the views that its materialized views
+/// read, without those of them that read a table outside it.
+pub struct Closure {
+    pub relations: Vec<pg_sys::Oid>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Completes the members of a backup to what can be made again in an empty database.
+pub fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
+    let mut needs: Vec<(pg_sys::Oid, pg_sys::Oid)> = Vec::new();
+    let mut left: Vec<(pg_sys::Oid, LeftOut)> = Vec::new();
+    sql::rows(include_str!("../../sql/query/ddl_views.sql"), &[members.to_vec().into()], |row| {
+        let view = row.required(1)?;
+        if row.required(5)? {
+            needs.push((view, row.required(3)?));
+        } else {
+            let reason = format!("its definition reads \"{}\", which is outside the list", utf8(row, 4)?);
+            left.push((view, LeftOut { object: utf8(row, 2)?, reason }));
+        }
+        Ok(())
+    })?;
+    let is_left = |view: &pg_sys::Oid| left.iter().any(|(other, _)| other == view);
+    let mut relations: Vec<pg_sys::Oid> = members.iter().copied().filter(|oid| !is_left(oid)).collect();
+    for (view, needed) in needs {
+        if !is_left(&view) && !relations.contains(&needed) {
+            relations.push(needed);
+        }
+    }
+    Ok(Closure { relations, left_out: left.into_iter().map(|(_, left_out)| left_out).collect() })
+}
+
 /// What hangs on the tables and is not in the statements, with the reason.
 pub fn left_out(tables: &[pg_sys::Oid]) -> Result<Vec<LeftOut>> {
     let query = format!(
