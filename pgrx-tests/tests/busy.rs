@@ -116,6 +116,14 @@ fn two_databases_do_not_write_into_one_directory_at_once() {
     assert!(said.contains("\"s\" is busy") && said.contains(&pid.to_string()), "{said}");
     end(pid, Signal::SIGTERM, run);
     wait_until("the directory to be free", Duration::from_secs(5), || backup(&mut other.client()).ok());
+    let query = "SELECT action FROM agent_backup.reconcile('s')";
+    backup(&mut db.client()).unwrap();
+    let found: Vec<String> = db.client().query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(found, ["foreign"], "the other database's backup is not ours to list");
+    let row = other.client().query_one("SELECT backup_file, manifest_file FROM agent_backup.backups", &[]).unwrap();
+    for file in [row.get::<_, String>(0), row.get(1)] {
+        std::fs::remove_file(file).unwrap();
+    }
     assert_clean(&db, &["terminating connection due to administrator command"]);
 }
 
@@ -126,7 +134,7 @@ fn a_backup_within_a_backup_is_refused() {
     db.run(
         "CREATE FUNCTION again() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM agent_backup.backup('s'); RETURN 'x'; END $$;
          CREATE TABLE odd (a int); INSERT INTO odd VALUES (1);
-         SELECT agent_backup.add_table('s', 'odd', row_filter => 'again() = ''x''')",
+         SELECT agent_backup.add_table('s', 'odd', row_filter => 'public.again() = ''x''')",
     );
     let rows = backup(&mut db.client()).unwrap();
     assert_eq!(statuses(&rows), ["ok", "failed"]);

@@ -55,7 +55,7 @@ fn traced(db: &Database, inject: &[&str]) -> (i32, String, Result<usize, String>
     let pid = db.cluster().backend_pid(&mut client);
     let trace = format!("trace={CALLS}");
     let args = [&["-e", &trace], inject].concat();
-    let strace = strace_backend(pid, db.cluster().dir().join("trace"), &args);
+    let strace = strace_backend(pid, db.cluster().dir().join(format!("trace_{}", db.name())), &args);
     let outcome = backup(&mut client).map(|rows| rows.len()).map_err(|error| sqlstate(&error));
     drop(client);
     (pid, strace.finish(), outcome)

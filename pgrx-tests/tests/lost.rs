@@ -40,21 +40,45 @@ fn nothing_lost_is_nothing_found() {
 }
 
 #[test]
-fn a_backup_whose_files_are_gone_is_incomplete_and_is_restored_with_them() {
-    for lost in ["tar.gz", "json"] {
-        let db = two_backups();
-        let name = files(&db).into_iter().find(|name| name.ends_with(lost)).unwrap();
-        let kept = db.cluster().dir().join("kept");
-        fs::rename(path(&db, &name), &kept).unwrap();
-        let row = db.client().query_one("SELECT action, details FROM agent_backup.reconcile('s')", &[]).unwrap();
-        assert_eq!(row.get::<_, String>(0), "incomplete");
-        assert!(row.get::<_, String>(1).contains(&name), "{}", row.get::<_, String>(1));
-        assert_eq!((count(&db, INCOMPLETE), reconcile(&db).len()), (1, 0));
-        fs::rename(&kept, path(&db, &name)).unwrap();
-        assert_eq!(reconcile(&db), ["restored"]);
-        assert_eq!((count(&db, INCOMPLETE), assert_backups_whole(&db)), (0, 2));
-        assert_clean(&db, &[]);
-    }
+fn a_backup_whose_container_is_gone_is_incomplete_and_is_restored_with_it() {
+    let db = two_backups();
+    let name = files(&db).into_iter().find(|name| name.ends_with(".tar.gz")).unwrap();
+    db.run("UPDATE agent_backup.backup_catalog SET pinned = true");
+    let kept = db.cluster().dir().join(format!("{}_kept", db.name()));
+    fs::rename(path(&db, &name), &kept).unwrap();
+    let row = db.client().query_one("SELECT action, details FROM agent_backup.reconcile('s')", &[]).unwrap();
+    assert_eq!(row.get::<_, String>(0), "incomplete");
+    assert!(row.get::<_, String>(1).contains(&name), "{}", row.get::<_, String>(1));
+    assert_eq!((count(&db, INCOMPLETE), reconcile(&db).len()), (1, 0));
+    fs::rename(&kept, path(&db, &name)).unwrap();
+    assert_eq!(reconcile(&db), ["restored"]);
+    assert_eq!((count(&db, INCOMPLETE), assert_backups_whole(&db)), (0, 2));
+    assert_eq!(count(&db, "agent_backup.backups WHERE pinned"), 2, "a pin was lost");
+    assert_clean(&db, &[]);
+}
+
+#[test]
+fn a_listed_backup_whose_manifest_is_gone_is_completed() {
+    let db = two_backups();
+    let name = files(&db).into_iter().find(|name| name.starts_with("metadata")).unwrap();
+    let before = fs::read(path(&db, &name)).unwrap();
+    fs::remove_file(path(&db, &name)).unwrap();
+    assert_eq!(reconcile(&db), ["completed"]);
+    assert!(fs::read(path(&db, &name)).unwrap() == before);
+    assert_eq!((count(&db, INCOMPLETE), assert_backups_whole(&db)), (0, 2));
+    assert_clean(&db, &[]);
+}
+
+#[test]
+fn a_backup_whose_files_are_all_gone_is_incomplete_and_stops_no_later_one() {
+    let db = two_backups();
+    files(&db).iter().for_each(|name| fs::remove_file(path(&db, name)).unwrap());
+    assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok", "ok"]);
+    db.run("SELECT agent_backup.reconcile('s')");
+    assert_eq!(count(&db, INCOMPLETE), 2);
+    assert_eq!(count(&db, "agent_backup.backups WHERE status = 'complete'"), 1);
+    db.run("DELETE FROM agent_backup.backup_catalog WHERE status = 'incomplete'");
+    assert_clean(&db, &[]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn traced(db: &Database, args: &[&str]) -> (Vec<String>, Result<usize, postgres:
     client.batch_execute("SET agent_backup.workers = 1").unwrap();
     let pid = db.cluster().backend_pid(&mut client);
     let args = [&["-e", "trace=fsync,fdatasync,renameat2,unlinkat,mkdirat"], args].concat();
-    let strace = strace_backend(pid, db.cluster().dir().join("trace"), &args);
+    let strace = strace_backend(pid, db.cluster().dir().join(format!("trace_{}", db.name())), &args);
     let outcome = backup(&mut client).map(|rows| rows.len());
     let directory = db.backup_dir().display().to_string();
     let ours = |line: &&str| (line.contains(&directory) && !line.contains("EEXIST")) || line.contains("/pg_wal/");
@@ -33,7 +33,7 @@ fn act(line: &str) -> String {
         _ if name.starts_with(".metadata.") || name.starts_with("metadata_") => "manifest",
         _ if name.starts_with(".s.") || name.starts_with("s_backup_") => "container",
         "s" => "directory",
-        _ => name,
+        _ => "root",
     };
     format!("{call} {kind}")
 }
@@ -48,6 +48,7 @@ fn data_is_durable_before_its_name_and_the_manifest_and_the_commit_come_last() {
     outcome.unwrap();
     let acts: Vec<String> = lines.iter().map(|line| act(line)).collect();
     let expected = [
+        "fsync root",
         "fsync container",
         "renameat2 container",
         "fsync directory",
@@ -80,7 +81,7 @@ fn a_disk_that_refuses_to_sync_fails_the_backup_and_leaves_nothing() {
     Set::create(&db, 2, 500);
     backup(&mut db.client()).unwrap();
     let before = files(&db);
-    for (number, victim) in [(1, ".s."), (2, "/s\""), (3, ".metadata."), (4, "/s\"")] {
+    for (number, victim) in [(1, "_backups\""), (2, ".s."), (3, "/s\""), (4, ".metadata."), (5, "/s\"")] {
         let inject = format!("inject=fsync:error=EIO:when={number}");
         let (lines, outcome) = traced(&db, &["-e", &inject]);
         let said = fails_with(outcome, "58030");
@@ -103,7 +104,7 @@ fn a_sync_that_fails_at_every_try_leaves_nothing_listed() {
     Set::create(&db, 1, 100);
     backup(&mut db.client()).unwrap();
     let before = files(&db);
-    for first in 1..=4 {
+    for first in 1..=5 {
         let (_, outcome) = traced(&db, &["-e", &format!("inject=fsync:error=EIO:when={first}+")]);
         fails_with(outcome, "58030");
         assert_eq!(files(&db), before, "from {first} on");
@@ -133,7 +134,7 @@ fn an_export_is_durable_before_its_name() {
     let pid = db.cluster().backend_pid(&mut client);
     let target = db.backup_dir().join("t1.csv");
     let call = format!("SELECT agent_backup.export_table('t1', 'csv', '{}')", target.display());
-    let trace = db.cluster().dir().join("trace");
+    let trace = db.cluster().dir().join(format!("trace_{}", db.name()));
     let strace =
         strace_backend(pid, trace.clone(), &["-e", "trace=fsync,renameat2", "-e", "inject=fsync:error=EIO:when=2"]);
     fails_with(client.batch_execute(&call), "58030");
