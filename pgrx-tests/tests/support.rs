@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
-    Cluster, Options, Signal, assert_no_trash, database, equal_tables, kill_backend, server_major, shared,
-    strace_backend, trash, wait_until,
+    Cluster, Options, Signal, assert_no_trash, assert_same_bytes, csv_digest, database, equal_tables, json_digest,
+    kill_backend, server_major, shared, strace_backend, trash, wait_until,
 };
 
 const TWO_TABLES: &str =
@@ -63,6 +63,25 @@ fn equal_tables_names_a_table_that_is_not_there() {
     db.run(TWO_TABLES);
     let difference = equal_tables(&mut db.client(), "a", "nowhere").unwrap_err();
     assert!(difference.contains("cannot count nowhere"), "{difference}");
+}
+
+#[test]
+fn row_digests_in_sql_are_those_computed_elsewhere() {
+    let db = database();
+    let mut client = db.client();
+    // By Python's hashlib and integers; the sum of the second carries over.
+    assert_eq!(csv_digest(&mut client, b"h\n"), "0".repeat(32));
+    assert_eq!(csv_digest(&mut client, b"h\n\n"), "d41d8cd98f00b204e9800998ecf8427e");
+    assert_eq!(csv_digest(&mut client, b"h\n\n\n"), "a83b19b31e016409d3001331d9f084fc");
+    assert_eq!(csv_digest(&mut client, b"n,\"a\nb\"\n1,\"a\nb\"\n2,x\n"), "ddd67f549cdd47b21f75834fc0e099cc");
+    db.run("CREATE TABLE n AS SELECT n FROM generate_series(1, 2) n");
+    assert_eq!(json_digest(&mut client, "n"), "026b47edbd80d193a1b3942f7e44b73b");
+}
+
+#[test]
+#[should_panic(expected = "differs at byte 3 of 4 and 5")]
+fn bytes_that_differ_are_told_with_their_place() {
+    assert_same_bytes("a file", b"1,2\n", b"1,2,\n");
 }
 
 #[test]

@@ -213,6 +213,17 @@ fn type_modifiers_keep_padding_and_precision() {
 }
 
 #[test]
+fn values_that_a_later_check_of_their_domain_forbids_are_kept() {
+    let (db, mut client, mut reference) = prepared();
+    db.run(
+        "CREATE DOMAIN types.small AS int; CREATE TABLE types.\"late\" (s types.small, sa types.small[]); INSERT INTO types.\"late\" VALUES (1000, '{1000,1}'), (1, NULL);
+         ALTER DOMAIN types.small ADD CHECK (VALUE < 10) NOT VALID; ALTER DOMAIN types.small SET DEFAULT 3",
+    );
+    assert_eq!(assert_exact(&mut client, &mut reference, "types.\"late\"", Reads::Table), 2);
+    assert_no_trash(&db, &[]);
+}
+
+#[test]
 fn identity_and_generated_columns_come_back() {
     let (db, mut client, mut reference) = prepared();
     db.run(
