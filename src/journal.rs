@@ -97,8 +97,8 @@ pub struct KnownFile {
     pub manifest_name: String,
     /// Marked as incomplete because a file was not there.
     pub is_missing_files: bool,
-    /// Rows of its entries.
-    pub entries: i64,
+    /// Some of its entries are not listed.
+    pub lacks_entries: bool,
 }
 
 /// How the reason of a backup that misses files begins.
@@ -211,7 +211,8 @@ pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
     as_owner(|| {
         let query = "SELECT backup_id, file_name, manifest_name, \
              status = 'incomplete' AND pg_catalog.starts_with(error_message, $2), \
-             (SELECT pg_catalog.count(*) FROM agent_backup.backup_entry e WHERE e.backup_id = c.backup_id) FROM agent_backup.backup_catalog c \
+             tables <> (SELECT pg_catalog.count(DISTINCT (e.schema_name, e.table_name)) FROM agent_backup.backup_entry e \
+                       WHERE e.backup_id = c.backup_id) FROM agent_backup.backup_catalog c \
              WHERE directory = $1 AND file_name IS NOT NULL";
         sql::rows(query, &[directory.into(), MISSING.into()], |row| {
             Ok(KnownFile {
@@ -219,7 +220,7 @@ pub fn files_in(directory: &str) -> Result<Vec<KnownFile>> {
                 file_name: row.required(2)?,
                 manifest_name: row.required(3)?,
                 is_missing_files: row.required(4)?,
-                entries: row.required(5)?,
+                lacks_entries: row.required(5)?,
             })
         })
     })
@@ -254,10 +255,19 @@ pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
     })
 }
 
-/// Removes a listed backup from the catalogue (its files are left to the caller).
-pub fn forget(backup_id: &str) -> Result<()> {
+/// Removes a listed backup from the catalogue (its files are left to the caller); whether it was pinned.
+pub fn forget(backup_id: &str) -> Result<bool> {
     as_owner(|| {
-        let statement = "DELETE FROM agent_backup.backup_catalog WHERE backup_id = $1";
+        let statement = "DELETE FROM agent_backup.backup_catalog WHERE backup_id = $1 RETURNING pinned";
+        let pinned = sql::changed_rows(statement, &[backup_id.into()], |row| row.required(1))?;
+        Ok(pinned.contains(&true))
+    })
+}
+
+/// Keeps a listed backup whatever the retention says.
+pub fn pin(backup_id: &str) -> Result<()> {
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.backup_catalog SET pinned = true WHERE backup_id = $1";
         sql::execute(statement, &[backup_id.into()]).map(drop)
     })
 }

@@ -1,6 +1,6 @@
 //! Where the versions of PostgreSQL differ.
 
-use pgrx::pg_sys;
+use pgrx::{PgList, pg_sys};
 
 /// Runs a started query to its end.
 ///
@@ -17,5 +17,26 @@ pub unsafe fn executor_run(description: *mut pg_sys::QueryDesc) {
     #[cfg(feature = "pg18")]
     unsafe {
         pg_sys::ExecutorRun(description, forward, 0);
+    }
+}
+
+/// Makes the tables of an analysed query be checked for the rights of `user`, whoever runs it.
+///
+/// # Safety
+/// `query` is a parse tree that has not been rewritten.
+pub unsafe fn check_as(query: *mut pg_sys::Query, user: pg_sys::Oid) {
+    // SAFETY: as the caller promises; the list belongs to the tree.
+    #[cfg(feature = "pg15")]
+    unsafe {
+        for entry in PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable).iter_ptr() {
+            (*entry).checkAsUser = user;
+        }
+    }
+    // SAFETY: as above.
+    #[cfg(not(feature = "pg15"))]
+    unsafe {
+        for info in PgList::<pg_sys::RTEPermissionInfo>::from_pg((*query).rteperminfos).iter_ptr() {
+            (*info).checkAsUser = user;
+        }
     }
 }

@@ -49,6 +49,11 @@ pub fn pin(client: &mut Client) {
     client.batch_execute(PINNED).expect("the settings");
 }
 
+/// Whether the server was built with XML; one without has the type, and no value of it.
+pub fn has_xml(client: &mut Client) -> bool {
+    client.batch_execute("SELECT xmlparse(CONTENT '<a/>')").is_ok()
+}
+
 /// What `COPY source TO … (FORMAT csv, HEADER, ENCODING encoding)` writes; `source` is a table or `(SELECT …)`.
 #[track_caller]
 pub fn copy_csv(reference: &mut Client, source: &str, encoding: &str) -> Vec<u8> {
@@ -66,6 +71,9 @@ pub fn json_array(reference: &mut Client, from: &str) -> Vec<u8> {
     let query = format!("SELECT textsend(row_to_json(t.*)::text) FROM {from} AS t");
     let rows = reference.query(&query, &[]).unwrap_or_else(|error| panic!("{query}: {error:?}"));
     let lines: Vec<&[u8]> = rows.iter().map(|row| row.get(0)).collect();
+    if lines.is_empty() {
+        return b"[\n]\n".to_vec();
+    }
     [&b"[\n"[..], &lines.join(&b",\n"[..]), b"\n]\n"].concat()
 }
 

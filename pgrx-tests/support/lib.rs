@@ -26,8 +26,8 @@ pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
 pub use exact::{
-    Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, json_array, json_digest, pin,
-    try_export,
+    Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, has_xml, json_array, json_digest,
+    pin, try_export,
 };
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;

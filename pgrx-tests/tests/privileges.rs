@@ -144,7 +144,8 @@ fn the_operator_writes_nowhere_else() {
     ] {
         let refusal = roles
             .refused(OPERATOR, &format!("SELECT * FROM agent_backup.export_table('open', 'csv', '{destination}')"));
-        assert_eq!(refusal.code, "42501", "{destination}: {refusal:?}");
+        // 22023 where the path itself is refused.
+        assert!(["42501", "22023"].contains(&refusal.code.as_str()), "{destination}: {refusal:?}");
     }
     // A link inside the directory does not lead out of it.
     std::os::unix::fs::symlink(&beside, db.backup_dir().join("link")).unwrap();

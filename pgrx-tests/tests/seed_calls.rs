@@ -204,3 +204,17 @@ fn defect_6_every_path_is_on_the_server_whatever_the_client_thinks() {
     let (_, file, _) = to_json(&db, "'agent_approvals', 'sub'");
     assert_eq!(file.parent(), Some(db.backup_dir().join("sub").as_path()));
 }
+
+#[test]
+fn the_function_of_the_seed_lives_in_the_schema_that_the_extension_was_given() {
+    let db = with_tables();
+    db.run(r#"DROP EXTENSION agent_backup; CREATE SCHEMA "My Ext"; CREATE EXTENSION agent_backup SCHEMA "My Ext""#);
+    let mut client = db.client();
+    let rows = one::<i64>(&mut client, r#"SELECT row_count FROM "My Ext".backup_agent_table_to_json('AgentQuery')"#);
+    assert_eq!(rows, 5);
+    client
+        .batch_execute(r#"SET search_path = "My Ext", public; SELECT backup_agent_table_to_json('agent_approvals')"#)
+        .unwrap();
+    let status = lines(&mut client, "SELECT DISTINCT status FROM agent_backup.backup()");
+    assert_eq!(status, ["ok"]);
+}

@@ -173,6 +173,32 @@ fn a_filter_or_mask_that_cannot_run_is_refused_when_it_is_given() {
 }
 
 #[test]
+fn a_mask_gives_one_value_for_each_row() {
+    let db = with_tables();
+    let mut client = db.client();
+    for masks in [
+        r#"{"id": "generate_series(1, 2)"}"#,
+        r#"{"id": "count(*)", "iban": "max(iban)", "draft": "bool_or(draft)", "note": "'-'"}"#,
+    ] {
+        let call = format!(
+            "SELECT agent_backup.add_table('billing', 'invoices', masked_columns => '{}')",
+            masks.replace('\'', "''")
+        );
+        let refusal = refused(&mut client, &call);
+        assert!(["22023", "42803", "0A000", "42P20"].contains(&refusal.code.as_str()), "{masks}: {refusal:?}");
+    }
+}
+
+#[test]
+fn a_column_is_excluded_or_masked_and_not_both() {
+    let db = with_tables();
+    let call = r#"SELECT agent_backup.add_table('billing', 'invoices', excluded_columns => '{iban}', masked_columns => '{"iban": "''x''"}')"#;
+    let refusal = refused(&mut db.client(), call);
+    assert_eq!(refusal.code, "22023", "{refusal:?}");
+    assert!(refusal.message.contains("\"iban\""), "{refusal:?}");
+}
+
+#[test]
 fn remove_table_takes_a_member_out_also_when_its_table_is_gone() {
     let db = with_tables();
     db.run("SELECT agent_backup.add_table('billing', 'invoices'), agent_backup.add_table('billing', 'customers')");

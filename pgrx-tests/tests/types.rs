@@ -6,7 +6,9 @@ mod values;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use agent_backup_suite::{Database, Reads, assert_equal_tables, assert_exact, assert_no_trash, database, export, pin};
+use agent_backup_suite::{
+    Database, Reads, assert_equal_tables, assert_exact, assert_no_trash, database, export, has_xml, pin,
+};
 use postgres::Client;
 use values::VALUES;
 
@@ -47,6 +49,7 @@ fn make_table(client: &mut Client, name: &str, sql_type: &str, values: &[&str]) 
         .get(0);
     let (domain, composite, domain_of_array) =
         (format!("types.\"d_{name}\""), format!("types.\"c_{name}\""), format!("types.\"ad_{name}\""));
+    let values = if name == "xml" && !has_xml(client) { &[] } else { values };
     let mut rows: Vec<String> = values.iter().map(|value| format!("({})", expression(value, sql_type))).collect();
     rows.push(format!("(NULL::{sql_type})"));
     let table = format!("types.\"t_{name}\"");
@@ -105,7 +108,9 @@ fn each_of(list: &[(&str, &[&str])], mut check: impl FnMut(&str, &[&str])) {
 fn prepared() -> (Database<'static>, Client, Client) {
     let db = database();
     db.run("CREATE SCHEMA types; CREATE SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;
-            CREATE EXTENSION ltree SCHEMA ext");
+            CREATE EXTENSION ltree SCHEMA ext;
+            CREATE TABLE types.statistics AS SELECT n % 3 AS a, n % 3 * 2 AS b, 'it''s \"' || n % 3 AS c FROM generate_series(1, 100) n;
+            CREATE STATISTICS types.all_kinds (ndistinct, dependencies, mcv) ON a, b, c FROM types.statistics; ANALYZE types.statistics");
     let (client, mut reference) = (db.client(), db.client());
     pin(&mut reference);
     (db, client, reference)
@@ -127,7 +132,10 @@ fn files_hold_the_bytes_of_copy_and_row_to_json_for_every_built_in_type() {
     each_of(VALUES, |name, values| {
         let table = make_table(&mut client, name, &quoted(name), values);
         let rows = assert_exact(&mut client, &mut reference, &table, Reads::Table);
-        assert!(rows >= values.len() as i64 + 2, "{name}: {rows} rows");
+        assert!(rows >= 3, "{name}: {rows} rows");
+        let query = format!("SELECT count(v) >= $1 FROM {table}");
+        let wanted = if name == "xml" && !has_xml(&mut client) { 0 } else { values.len() as i64 };
+        assert!(client.query_one(&query, &[&wanted]).unwrap().get::<_, bool>(0), "{name}: values are missing");
     });
     assert_no_trash(&db, &[]);
 }

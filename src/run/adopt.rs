@@ -68,6 +68,7 @@ pub fn complete(directory: &Directory, file: &Found, beside: &str) -> Result<Pai
 /// Lists it; what was done, in words. A backup that is listed already at another place moves here when it is gone there.
 pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
     let Pair { manifest, container, beside } = pair;
+    let mut pinned = false;
     let listed = journal::place_of(&manifest.backup_id)?;
     if let Some((other, name)) = &listed {
         let path = std::path::Path::new(other).join(name);
@@ -76,7 +77,7 @@ pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
             let reason = format!("it is a copy of \"{}\", which is listed", path.display());
             return Err(Error::Manifest { file: beside.name.clone(), reason });
         }
-        journal::forget(&manifest.backup_id)?;
+        pinned = journal::forget(&manifest.backup_id)?;
     }
     let failed =
         manifest.members.iter().filter_map(|m| m.error.as_ref().map(|error| format!("{}: {error}", m.display)));
@@ -84,6 +85,9 @@ pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
     let error = (!failed.is_empty()).then(|| failed.join("; "));
     let record = journal::from_manifest(manifest, directory, container, beside, error);
     journal::record(&record)?;
+    if pinned {
+        journal::pin(&record.backup_id)?;
+    }
     let started = manifest.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     Ok(format!("{} table(s), {} rows of {started}", record.tables, record.row_count))
 }

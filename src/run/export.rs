@@ -44,14 +44,30 @@ pub fn to_destination(table: &str, format: Format, destination: Option<&str>) ->
     match destination {
         None => to_directory(table, format, &place::absolute(DEFAULT_PLACE)),
         Some(destination) => {
-            let path = place::absolute(destination);
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-                let reason = format!("\"{destination}\" is no path of a file");
-                return Err(Error::InvalidOption { option: "destination", reason });
-            };
-            write(table, format, compression_of(name), parent, &FileName::Given(name.to_owned()))
+            let (parent, name) = split(destination)?;
+            write(
+                table,
+                format,
+                compression_of(name, format)?,
+                &place::absolute(parent),
+                &FileName::Given(name.to_owned()),
+            )
         }
     }
+}
+
+/// Directory and file name of a destination, which must not end in a directory or climb.
+fn split(destination: &str) -> Result<(&str, &str)> {
+    let (parent, name) = match destination.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((parent, name)) => (parent, name),
+        None => ("", destination),
+    };
+    if ["", ".", ".."].contains(&name) || parent.split('/').any(|component| component == "..") {
+        let reason = format!("\"{destination}\" is no path of a file");
+        return Err(Error::InvalidOption { option: "destination", reason });
+    }
+    Ok((parent, name))
 }
 
 /// Writes `<table>_<stamp>.<format>`, not compressed, into a directory.
@@ -60,11 +76,20 @@ pub fn to_directory(table: &str, format: Format, directory: &Path) -> Result<Exp
     write(table, format, Compression::None, directory, &FileName::Stamped { ending: &ending })
 }
 
-fn compression_of(name: &str) -> Compression {
-    match name.rsplit_once('.') {
-        Some((_, "gz")) => Compression::Gzip(1),
-        Some((_, "zst")) => Compression::Zstd(1),
-        _ => Compression::None,
+/// What the ending of a name asks for. One that says something else than what would be written is refused.
+fn compression_of(name: &str, format: Format) -> Result<Compression> {
+    let refused = |reason: String| Err(Error::InvalidOption { option: "destination", reason });
+    let (stem, compression) = match name.rsplit_once('.') {
+        Some((stem, "gz")) => (stem, Compression::Gzip(1)),
+        Some((stem, "zst")) => (stem, Compression::Zstd(1)),
+        Some((_, "bz2" | "xz" | "zip" | "lz4" | "br")) => {
+            return refused(format!("\"{name}\" ends like a compression that is not known: .gz and .zst are"));
+        }
+        _ => (name, Compression::None),
+    };
+    match stem.rsplit_once('.').and_then(|(_, ending)| Format::parse(ending)) {
+        Some(other) if other != format => refused(format!("\"{name}\" ends like {other}, and the format is {format}")),
+        _ => Ok(compression),
     }
 }
 

@@ -120,12 +120,11 @@ impl Reconciler<'_> {
     fn listed(&self, backup: &KnownFile) -> Result<Option<Finding>> {
         match (self.find(&backup.file_name), self.find(&backup.manifest_name)) {
             (Some(file), Some(beside)) => {
-                if !backup.is_missing_files && backup.entries > 0 {
+                if !backup.is_missing_files && !backup.lacks_entries {
                     return Ok(None);
                 }
                 let pair = adopt::open(self.directory, file, beside)?;
-                let whole = !backup.is_missing_files && pair.manifest.entries.iter().all(|entry| entry.table.is_none());
-                if whole { Ok(None) } else { self.list(file, &pair, "restored").map(Some) }
+                self.list(file, &pair, "restored").map(Some)
             }
             (Some(file), None) if !backup.is_missing_files => {
                 let completed = adopt::complete(self.directory, file, &backup.manifest_name);

@@ -23,6 +23,18 @@ pub fn execute(statement: &str, arguments: &[DatumWithOid]) -> Result<usize> {
     Spi::connect_mut(|client| Ok(client.update(statement, None, arguments).map_err(internal)?.len()))
 }
 
+/// Runs a statement that writes and returns rows, and turns each into a `T`.
+pub fn changed_rows<T>(
+    statement: &str,
+    arguments: &[DatumWithOid],
+    mut row: impl FnMut(&Row) -> Result<T>,
+) -> Result<Vec<T>> {
+    Spi::connect_mut(|client| {
+        let table = client.update(statement, None, arguments).map_err(internal)?;
+        table.map(|tuple| row(&Row(tuple))).collect()
+    })
+}
+
 /// The first column of the first row as text, if there is one.
 pub fn text(query: &str, arguments: &[DatumWithOid]) -> Result<Option<String>> {
     Ok(rows(query, arguments, |row| row.optional::<String>(1))?.into_iter().next().flatten())

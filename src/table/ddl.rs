@@ -3,7 +3,7 @@
 use agent_backup_core::container::manifest::{Ddl, LeftOut};
 use pgrx::pg_sys;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::sql;
 
 /// Sections in the order of replay. Data is loaded before `sequence_value`.
@@ -41,8 +41,13 @@ pub fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
         include_str!("../../sql/query/ddl_tables.sql"),
         include_str!("../../sql/query/ddl_sequence_values.sql"),
     ] {
-        all.extend(sql::rows(query, &[tables.to_vec().into()], |row| {
-            let ddl = Ddl { section: row.required(1)?, object: row.required(3)?, statement: row.required(4)? };
+        // In UTF-8 whatever the database's encoding is.
+        let query = format!(
+            "SELECT section, ordinal, pg_catalog.convert_to(object, 'UTF8'), pg_catalog.convert_to(statement, 'UTF8') \
+               FROM ({query}) AS ddl(section, ordinal, object, statement)"
+        );
+        all.extend(sql::rows(&query, &[tables.to_vec().into()], |row| {
+            let ddl = Ddl { section: row.required(1)?, object: utf8(row, 3)?, statement: utf8(row, 4)? };
             Ok((place(&ddl.section), row.required::<i64>(2)?, ddl))
         })?);
     }
@@ -53,9 +58,17 @@ pub fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
 
 /// What hangs on the tables and is not in the statements, with the reason.
 pub fn left_out(tables: &[pg_sys::Oid]) -> Result<Vec<LeftOut>> {
-    sql::rows(include_str!("../../sql/query/ddl_left_out.sql"), &[tables.to_vec().into()], |row| {
-        Ok(LeftOut { object: row.required(1)?, reason: row.required(2)? })
-    })
+    let query = format!(
+        "SELECT pg_catalog.convert_to(object, 'UTF8'), pg_catalog.convert_to(reason, 'UTF8') FROM ({}) AS o(object, reason)",
+        include_str!("../../sql/query/ddl_left_out.sql")
+    );
+    sql::rows(&query, &[tables.to_vec().into()], |row| Ok(LeftOut { object: utf8(row, 1)?, reason: utf8(row, 2)? }))
+}
+
+fn utf8(row: &sql::Row, column: usize) -> Result<String> {
+    let bytes: Vec<u8> = row.required(column)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Error::Internal { object: "definition of a table", reason: "it is not UTF-8".into() })
 }
 
 /// One script of the statements, for psql.

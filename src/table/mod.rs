@@ -26,6 +26,6 @@ pub fn check_member(oid: pg_sys::Oid, selection: &Selection) -> Result<TableName
     let query = selection.query(&table)?;
     let _formats = Pinned::formats()?;
     let _snapshot = Snapshot::push()?;
-    scan::check(&query, &table)?;
+    scan::check(&query, &table, selection.has_expressions())?;
     Ok(table.name)
 }

@@ -71,25 +71,33 @@ impl Scan<'_> {
 }
 
 /// Checks a query over a table as a backup would read it: names, types, and that it is one of this table.
-pub fn check(query: &str, table: &Table) -> Result<()> {
-    analyse(&c_string(query)?, table, true).map(drop)
+pub fn check(query: &str, table: &Table, others_code: bool) -> Result<()> {
+    analyse(&c_string(query)?, table, others_code).map(drop)
 }
 
 /// Parses and analyses a query, which must have come to mean the table that was locked: names are looked up again, and
 /// a lock on a table does not keep its schema in place. Where it holds expressions of a person that is the owner's work.
 fn analyse(query: &CString, table: &Table, others_code: bool) -> Result<*mut pg_sys::Query> {
+    // SAFETY: reads this backend's state.
+    let caller = unsafe { pg_sys::GetUserId() };
     let _owner = others_code.then(|| ActingAs::user(table.owner, Restriction::SecurityRestricted));
     // SAFETY: the text is NUL-terminated and lives in the caller; lists are checked for their length before use.
     unsafe {
         let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
-        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+        let parsed = pg_sys::parse_analyze_fixedparams(
             only(&statements)?,
             query.as_ptr(),
             std::ptr::null(),
             0,
             std::ptr::null_mut(),
         );
-        let analysed = only(&PgList::<pg_sys::Query>::from_pg(queries))?;
+        if (*parsed).hasTargetSRFs || (*parsed).hasAggs || (*parsed).hasWindowFuncs {
+            let reason = "each must give one value for its row, without aggregate, window or set-returning function";
+            return Err(Error::InvalidOption { option: "masked_columns", reason: reason.into() });
+        }
+        // Rights, policies and user mappings are the caller's, as in a view of theirs; only code runs as the owner.
+        pg_compat::check_as(parsed, caller);
+        let analysed = only(&PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(parsed)))?;
         let read = PgList::<pg_sys::RangeTblEntry>::from_pg((*analysed).rtable).head();
         match read.map(|entry| (*entry).relid) {
             Some(relation) if relation == table.oid => Ok(analysed),

@@ -31,6 +31,10 @@ impl Selection {
         for name in self.excluded.iter().chain(self.masked.iter().map(|(name, _)| name)) {
             require_column(table, name)?;
         }
+        if let Some((name, _)) = self.masked.iter().find(|(name, _)| self.excluded.contains(name)) {
+            let reason = format!("column \"{name}\" is excluded already");
+            return Err(Error::InvalidOption { option: "masked_columns", reason });
+        }
         Ok(table.columns.iter().filter(|column| !self.excluded.contains(&column.name)).collect())
     }
 
