@@ -34,7 +34,7 @@ FROM (SELECT backup_file, manifest_file FROM agent_backup.backups ORDER BY finis
 SELECT table_name, row_count, pg_size_pretty(size_bytes) AS size,
        regexp_replace(export_file, '^.*/', '') AS file
 FROM agent_backup.export_table('AgentFeedback', 'json',
-     'feedback_' || to_char(clock_timestamp(), 'HH24MISS') || '.json.gz');
+     'feedback_' || to_char(clock_timestamp(), 'HH24MISSMS') || '.json.gz');
 
 \echo '=== 6. Fingers slip. The hint knows what was meant.'
 

@@ -239,7 +239,7 @@ fn a_path_that_is_refused_is_named_with_what_mends_it() {
             "Choose a directory outside",
         ),
         ("up/../../a.csv".to_owned(), "22023", "contains \"..\"", "Write the path out"),
-        (format!("/{}", "d/".repeat(3000)), "22023", "longer than", ""),
+        (format!("/{}x", "d/".repeat(3000)), "22023", "longer than", ""),
         (format!("{long}.csv"), "22023", "longer than 255 bytes", ""),
         ("/".to_owned(), "22023", "invalid destination", ""),
         ("/proc/nowhere/a.csv".to_owned(), "", "/proc/nowhere", ""),

@@ -95,7 +95,9 @@ fn a_disk_that_fills_up_anywhere_fails_cleanly_and_gives_all_back() {
             Err(error) => {
                 refusals += 1;
                 let said = fails_with(Err::<(), _>(error), "53100");
-                assert!(needed(&said) > free && said.contains("Free space"), "{free} bytes free: {said}");
+                // What a file needs is told; the manifest's comes on top of a container that had room.
+                let told = needed(&said) > free || said.contains(".metadata.");
+                assert!(told && said.contains("Free space"), "{free} bytes free: {said}");
                 assert_eq!((files(&db), small.free()), (before, left), "{free} bytes free");
             }
         }
