@@ -185,23 +185,27 @@ pub fn record(backup: &BackupRecord) -> Result<()> {
             backup.database_name.as_str().into(),
         ];
         sql::execute(statement, &arguments)?;
-        backup.entries.iter().try_for_each(|entry| record_entry(&backup.backup_id, entry))
+        record_entries(&backup.backup_id, &backup.entries)
     })
 }
 
-fn record_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
-    let statement = "INSERT INTO agent_backup.backup_entry VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+fn record_entries(backup_id: &str, entries: &[EntryRecord]) -> Result<()> {
+    let statement = "INSERT INTO agent_backup.backup_entry \
+        SELECT $1, e.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
+            $8::bigint[], $9::text[], $10::text[]) AS e";
+    let texts = |of: fn(&EntryRecord) -> &String| entries.iter().map(|entry| of(entry).clone()).collect::<Vec<_>>();
+    let numbers = |of: fn(&EntryRecord) -> i64| entries.iter().map(of).collect::<Vec<_>>();
     let arguments = [
         backup_id.into(),
-        entry.table.schema.as_str().into(),
-        entry.table.name.as_str().into(),
-        entry.format.as_str().into(),
-        entry.entry_name.as_str().into(),
-        entry.row_count.into(),
-        entry.plain_bytes.into(),
-        entry.stored_bytes.into(),
-        entry.checksum.as_str().into(),
-        entry.sha256.as_str().into(),
+        texts(|entry| &entry.table.schema).into(),
+        texts(|entry| &entry.table.name).into(),
+        texts(|entry| &entry.format).into(),
+        texts(|entry| &entry.entry_name).into(),
+        numbers(|entry| entry.row_count).into(),
+        numbers(|entry| entry.plain_bytes).into(),
+        numbers(|entry| entry.stored_bytes).into(),
+        texts(|entry| &entry.checksum).into(),
+        texts(|entry| &entry.sha256).into(),
     ];
     sql::execute(statement, &arguments).map(drop)
 }
@@ -232,6 +236,16 @@ pub fn place_of(backup_id: &str) -> Result<Option<(String, String)>> {
         let query = "SELECT directory, file_name FROM agent_backup.backup_catalog \
                      WHERE backup_id = $1 AND file_name IS NOT NULL";
         let found = sql::rows(query, &[backup_id.into()], |row| Ok((row.required(1)?, row.required(2)?)))?;
+        Ok(found.into_iter().next())
+    })
+}
+
+/// File name and SHA-256 of the manifest of a set's newest complete backup in a directory.
+pub fn newest_manifest(set: &str, directory: &str) -> Result<Option<(String, String)>> {
+    as_owner(|| {
+        let query = "SELECT manifest_name, manifest_sha256 FROM agent_backup.backup_catalog \
+                     WHERE set_name = $1 AND directory = $2 AND status = 'complete' ORDER BY started_at DESC LIMIT 1";
+        let found = sql::rows(query, &[set.into(), directory.into()], |row| Ok((row.required(1)?, row.required(2)?)))?;
         Ok(found.into_iter().next())
     })
 }

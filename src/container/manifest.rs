@@ -42,6 +42,9 @@ pub struct Manifest {
     pub ddl: Vec<Ddl>,
     #[serde(serialize_with = "item_per_line")]
     pub left_out: Vec<LeftOut>,
+    /// Stands for all that `ddl` and `left_out` were read from: while it is the same, they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ddl_fingerprint: Option<String>,
     pub notes: Vec<String>,
     /// SHA-256 in hex of all bytes of the container before the manifest's own tar header. Set by the writer.
     pub content_sha256: String,

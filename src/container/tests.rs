@@ -46,6 +46,7 @@ fn manifest() -> Manifest {
         }],
         ddl: vec![Ddl { section: "table".into(), object: "t".into(), statement: "CREATE TABLE t (\n)".into() }],
         left_out: vec![LeftOut { object: "large object 1".into(), reason: "not part of a table".into() }],
+        ddl_fingerprint: None,
         notes: vec!["note".into()],
         content_sha256: String::new(),
         content_bytes: 0,

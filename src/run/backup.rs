@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use agent_backup_core::container::Manifest;
-use agent_backup_core::container::manifest::{Ddl, LeftOut};
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
@@ -16,13 +15,13 @@ use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
-use crate::run::{pipeline, place, reconcile, say};
+use crate::run::{adopt, pipeline, place, reconcile, say};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::{facts, lock};
 use crate::table::catalog::{self, Table};
-use crate::table::ddl;
+use crate::table::ddl::{self, Definitions};
 use crate::table::select::Selection;
 
 /// What to back up.
@@ -151,8 +150,7 @@ fn lock_members(members: Vec<Member>) -> Vec<Locked> {
 /// What was read of all members.
 struct Read {
     outcomes: Vec<Outcome>,
-    ddl: Vec<Ddl>,
-    left_out: Vec<LeftOut>,
+    definitions: Definitions,
 }
 
 fn read_members(
@@ -166,7 +164,7 @@ fn read_members(
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut read = Read { outcomes: Vec::new(), ddl: Vec::new(), left_out: Vec::new() };
+    let mut read = Read { outcomes: Vec::new(), definitions: Definitions::default() };
     for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
         let table = match oid {
             Ok(None) => Ok(None),
@@ -199,9 +197,7 @@ fn read_members(
         })
         .collect();
     if !done.is_empty() {
-        let ddl::Closure { relations, left_out } = ddl::closure(&done)?;
-        (read.ddl, read.left_out) = (ddl::statements(&relations)?, ddl::left_out(&relations)?);
-        read.left_out.extend(left_out);
+        read.definitions = ddl::definitions(&done, || adopt::newest(&set.name, directory))?;
     }
     Ok(read)
 }
@@ -278,8 +274,9 @@ fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Rea
         settings: pin::recorded(),
         compression: Compression::None,
         members: read.outcomes.iter().map(Outcome::to_manifest).collect(),
-        ddl: read.ddl.clone(),
-        left_out: read.left_out.clone(),
+        ddl: read.definitions.statements.clone(),
+        left_out: read.definitions.left_out.clone(),
+        ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
         content_sha256: String::new(),
         content_bytes: 0,

@@ -1,10 +1,11 @@
 //! How tables would be made again: statements read from the catalogue, in the order of their replay.
 
+use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::{Ddl, LeftOut};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::server::sql;
+use crate::server::{facts, sql};
 
 /// Sections in the order of replay. Data is loaded before `sequence_value`.
 const SECTIONS: &[&str] = &[
@@ -16,7 +17,7 @@ const SECTIONS: &[&str] = &[
     "sequence",
     "table",
     "sequence_owned",
-    "sequence_value",
+    SEQUENCE_VALUE,
     "function_late",
     "constraint",
     "view",
@@ -32,9 +33,57 @@ const SECTIONS: &[&str] = &[
     "grant",
 ];
 
+/// The definitions of a backup's tables, and what is not in them.
+#[derive(Default)]
+pub struct Definitions {
+    pub statements: Vec<Ddl>,
+    pub left_out: Vec<LeftOut>,
+    pub fingerprint: Option<String>,
+}
+
+/// Reads the definitions of tables, or takes those of an earlier backup while the catalogue has not changed since: the
+/// queries cost more than a small backup. Sequences have their present values in any case.
+pub fn definitions(members: &[pg_sys::Oid], earlier: impl FnOnce() -> Option<Manifest>) -> Result<Definitions> {
+    let arguments = [members.to_vec().into()];
+    let fingerprint = sql::text(include_str!("../../sql/query/ddl_fingerprint.sql"), &arguments)?;
+    if let Some(earlier) = earlier().filter(|earlier| earlier.ddl_fingerprint == fingerprint && is_ours(earlier)) {
+        let statements = earlier.ddl.into_iter().map(with_present_value).collect::<Result<Vec<_>>>()?;
+        return Ok(Definitions { statements, left_out: earlier.left_out, fingerprint });
+    }
+    let Closure { relations, left_out: mut dropped } = closure(members)?;
+    let mut left_out = left_out(&relations)?;
+    left_out.append(&mut dropped);
+    Ok(Definitions { statements: statements(&relations)?, left_out, fingerprint })
+}
+
+/// The same cluster, database and extension: only then do equal numbers mean equal definitions.
+fn is_ours(earlier: &Manifest) -> bool {
+    let here = facts::server().unwrap_or_default();
+    earlier.extension_version == env!("CARGO_PKG_VERSION")
+        && earlier.server.system_identifier == here.system_identifier
+        && earlier.server.database == here.database
+}
+
+/// A statement of an earlier backup, with the value that its sequence has now.
+fn with_present_value(ddl: Ddl) -> Result<Ddl> {
+    if ddl.section != SEQUENCE_VALUE {
+        return Ok(ddl);
+    }
+    let query = format!(
+        "SELECT pg_catalog.format('SELECT pg_catalog.setval(%L, %s, %s)', $1, last_value, is_called::text) FROM {}",
+        ddl.object
+    );
+    let statement = sql::text(&query, &[ddl.object.as_str().into()])?;
+    let statement = statement
+        .ok_or_else(|| Error::Internal { object: "sequence", reason: format!("{} has no value", ddl.object) })?;
+    Ok(Ddl { statement, ..ddl })
+}
+
+const SEQUENCE_VALUE: &str = "sequence_value";
+
 /// The statements that make the tables and what hangs on them, and set their sequences, in the order of their replay.
 /// To be called after the data was read: sequences are not part of a snapshot, and must not be behind it.
-pub fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
+fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
     let mut all = Vec::new();
     for query in [
         include_str!("../../sql/query/ddl_types.sql"),
@@ -58,13 +107,13 @@ pub fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
 
 /// The relations whose definitions make those of a backup stand: its members with the views that its materialized views
 /// read, without those of them that read a table outside it.
-pub struct Closure {
-    pub relations: Vec<pg_sys::Oid>,
-    pub left_out: Vec<LeftOut>,
+struct Closure {
+    relations: Vec<pg_sys::Oid>,
+    left_out: Vec<LeftOut>,
 }
 
 /// Completes the members of a backup to what can be made again in an empty database.
-pub fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
+fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
     let mut needs: Vec<(pg_sys::Oid, pg_sys::Oid)> = Vec::new();
     let mut left: Vec<(pg_sys::Oid, LeftOut)> = Vec::new();
     sql::rows(include_str!("../../sql/query/ddl_views.sql"), &[members.to_vec().into()], |row| {
@@ -88,7 +137,7 @@ pub fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
 }
 
 /// What hangs on the tables and is not in the statements, with the reason.
-pub fn left_out(tables: &[pg_sys::Oid]) -> Result<Vec<LeftOut>> {
+fn left_out(tables: &[pg_sys::Oid]) -> Result<Vec<LeftOut>> {
     let query = format!(
         "SELECT pg_catalog.convert_to(object, 'UTF8'), pg_catalog.convert_to(reason, 'UTF8') FROM ({}) AS o(object, reason)",
         include_str!("../../sql/query/ddl_left_out.sql")
