@@ -47,6 +47,7 @@ fn manifest() -> Manifest {
         }],
         ddl: vec![],
         left_out: vec![],
+        ddl_fingerprint: None,
         notes: vec![],
         content_sha256: String::new(),
         content_bytes: 0,
