@@ -234,15 +234,24 @@ fn a_limit_on_open_files_is_an_error() {
     Set::create(&db, 1, 100);
     let mut client = db.client();
     backup(&mut client).unwrap();
-    let before = files(&db);
     let pid = db.cluster().backend_pid(&mut client);
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let mut refusals = 0;
+    // The server closes files of its own when it is short of descriptors, so that some of these limits are enough.
     for more in 0..4 {
         limit(pid, &format!("--nofile={}:", open + more));
-        let said = fails_with(backup(&mut client), "53000");
-        assert!(said.contains("open files"), "{said}");
-        assert_eq!(files(&db), before);
+        let before = files(&db);
+        match backup(&mut client) {
+            Ok(rows) => assert_eq!(statuses(&rows), ["ok"]),
+            refused => {
+                refusals += 1;
+                let said = fails_with(refused, "53000");
+                assert!(said.contains("open files"), "{said}");
+                assert_eq!(files(&db), before);
+            }
+        }
     }
+    assert!(refusals > 0, "no limit was too low");
     limit(pid, "--nofile=1000:");
     assert_eq!(statuses(&backup(&mut client).unwrap()), ["ok"]);
     assert_no_trash(&db, &[]);
