@@ -24,6 +24,15 @@ impl TableName {
     pub fn display(&self) -> String {
         if self.schema == "public" { quote(&self.name) } else { self.qualified() }
     }
+
+    /// Whether a person who typed `typed` means this table: it is the one that the name resolves to, or, where it
+    /// resolves to none (the table is gone), it is called so.
+    pub fn is_meant(&self, typed: &str, resolved: Option<&TableName>) -> bool {
+        match resolved {
+            Some(resolved) => self == resolved,
+            None => [self.name.clone(), self.display(), self.qualified()].iter().any(|name| name == typed),
+        }
+    }
 }
 
 /// Finds a table by any of `agent_approvals`, `AgentApproval`, `public."AgentApproval"` or a `regclass` as text. Does

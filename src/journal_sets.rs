@@ -158,11 +158,7 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
 /// Takes out the member that `typed` means: the table it resolves to, or, where that is gone, a member of that name.
 pub fn remove(set: &str, typed: &str, resolved: Option<&TableName>) -> Result<TableName> {
     let members = journal::set(set)?.members;
-    let meant = |table: &TableName| match resolved {
-        Some(resolved) => table == resolved,
-        None => [table.name.clone(), table.display(), table.qualified()].iter().any(|name| name == typed),
-    };
-    let Some(member) = members.iter().find(|member| meant(&member.table)) else {
+    let Some(member) = members.iter().find(|member| member.table.is_meant(typed, resolved)) else {
         let near = crate::ident::near(typed, members.iter().map(|member| member.table.display()));
         return Err(Error::NotMember { set: set.to_owned(), table: typed.to_owned(), near });
     };

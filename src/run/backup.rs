@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::ident::{self, TableName};
+use crate::ident;
 use crate::journal::{self, Member, Set};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
@@ -106,14 +106,12 @@ fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
     let Some(tables) = &request.tables else { return Ok(set.members.clone()) };
     let find = |typed: &String| {
         let resolved = ident::find(typed)?.map(ident::name_of).transpose()?;
-        let meant = |table: &TableName| match &resolved {
-            Some(resolved) => table == resolved,
-            None => table.name == *typed || table.display() == *typed || table.qualified() == *typed,
-        };
-        set.members.iter().find(|member| meant(&member.table)).cloned().ok_or_else(|| Error::NotMember {
-            set: set.name.clone(),
-            table: typed.clone(),
-            near: ident::near(typed, set.members.iter().map(|member| member.table.display())),
+        set.members.iter().find(|member| member.table.is_meant(typed, resolved.as_ref())).cloned().ok_or_else(|| {
+            Error::NotMember {
+                set: set.name.clone(),
+                table: typed.clone(),
+                near: ident::near(typed, set.members.iter().map(|member| member.table.display())),
+            }
         })
     };
     let mut wanted: Vec<Member> = Vec::new();

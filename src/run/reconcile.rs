@@ -104,7 +104,7 @@ impl Reconciler<'_> {
             Some(beside) => (adopt::open(self.directory, file, beside)?, "adopted"),
             None => (adopt::complete(self.directory, file, beside)?, "completed"),
         };
-        if self.elsewhere == Elsewhere::Report && !is_of(here, &pair.manifest.server) {
+        if self.elsewhere == Elsewhere::Report && !facts::is_same(here, &pair.manifest.server) {
             return Ok(foreign(file, &pair.manifest));
         }
         self.list(file, &pair, action)
@@ -140,10 +140,6 @@ impl Reconciler<'_> {
             }
         }
     }
-}
-
-fn is_of(here: &Server, there: &Server) -> bool {
-    here.system_identifier == there.system_identifier && here.database == there.database
 }
 
 fn unreadable(file: &str, details: String) -> Finding {

@@ -28,6 +28,11 @@ pub fn server() -> Result<Server> {
     Ok(rows.into_iter().next().unwrap_or_default())
 }
 
+/// Whether two manifests' servers are one database of one cluster.
+pub fn is_same(one: &Server, other: &Server) -> bool {
+    one.system_identifier == other.system_identifier && one.database == other.database
+}
+
 /// Eight hex digits' worth of randomness for a name.
 pub fn random() -> u32 {
     // RandomState is seeded by the system for each thread and moved on for each state.

@@ -59,9 +59,7 @@ pub fn definitions(members: &[pg_sys::Oid], earlier: impl FnOnce() -> Option<Man
 /// The same cluster, database and extension: only then do equal numbers mean equal definitions.
 fn is_ours(earlier: &Manifest) -> bool {
     let here = facts::server().unwrap_or_default();
-    earlier.extension_version == env!("CARGO_PKG_VERSION")
-        && earlier.server.system_identifier == here.system_identifier
-        && earlier.server.database == here.database
+    earlier.extension_version == env!("CARGO_PKG_VERSION") && facts::is_same(&here, &earlier.server)
 }
 
 /// A statement of an earlier backup, with the value that its sequence has now.
