@@ -4,6 +4,7 @@
 use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
+use agent_backup_core::container::ContainerError;
 use agent_backup_core::store::StoreError;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -71,6 +72,20 @@ pub enum Error {
     Spill { table: String, bytes: usize, source: std::io::Error },
     #[error("could not write the backup: {0}")]
     Write(#[source] std::io::Error),
+    #[error("backup set \"{set}\" has no complete backup")]
+    NoBackup { set: String },
+    #[error("backup \"{backup}\" does not exist")]
+    UnknownBackup { backup: String, near: Vec<String> },
+    #[error("backup \"{backup}\" holds no table \"{table}\"")]
+    NotInBackup { backup: String, table: String, near: Vec<String> },
+    #[error("backup \"{backup}\" holds table \"{table}\" only as {formats}, which cannot be read back")]
+    NotRestorable { backup: String, table: String, formats: String },
+    #[error("backup file \"{file}\" is damaged: {problem}")]
+    Damaged { file: String, problem: ContainerError },
+    #[error("backup file \"{file}\" is not the one that the catalogue lists as \"{backup}\"")]
+    Swapped { file: String, backup: String },
+    #[error("permission denied to read backup \"{file}\"")]
+    MayNotReadBackup { file: String, grantable: String },
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
     #[error("{object} is not as expected: {reason}")]
@@ -89,13 +104,19 @@ impl Error {
             | MayNotConfigure { .. }
             | RowSecurity { .. }
             | MayNotDefine { .. }
+            | MayNotReadBackup { .. }
             | DefinerLost { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
             NotBackedUp { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
             Rewritten { .. } => Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
             LockTimeout { .. } | Busy { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
-            UnknownSet { .. } | NotMember { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            UnknownSet { .. } | NotMember { .. } | NoBackup { .. } | UnknownBackup { .. } | NotInBackup { .. } => {
+                Code::ERRCODE_UNDEFINED_OBJECT
+            }
+            NotRestorable { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
+            Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
             SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
@@ -114,7 +135,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         use Error::*;
         match self {
-            MayNotWriteFiles { grantable, .. } | MayNotConfigure { grantable } => {
+            MayNotWriteFiles { grantable, .. }
+            | MayNotReadBackup { grantable, .. }
+            | MayNotConfigure { grantable } => {
                 Some(format!("Ask a superuser to run: GRANT {grantable} TO {};", crate::ident::current_user()))
             }
             MayNotRead { table } => {
@@ -133,7 +156,17 @@ impl Error {
             UnknownTable { near, .. }
             | NotMember { near, .. }
             | UnknownColumn { near, .. }
+            | UnknownBackup { near, .. }
+            | NotInBackup { near, .. }
             | UnknownSet { near, .. } => did_you_mean(near),
+            NoBackup { set } => {
+                Some(format!("Make one: SELECT * FROM agent_backup.backup({});", crate::ident::literal(set)))
+            }
+            NotRestorable { .. } => Some("Back the table up as csv: rows are read back from that form.".into()),
+            Damaged { .. } | Swapped { .. } => Some(
+                "Use another backup (see agent_backup.backups), and run agent_backup.verify() on this one for all of its damage."
+                    .into(),
+            ),
             NotBackedUp { hint, .. } => Some((*hint).to_owned()),
             Rewritten { .. } => Some("Run the backup again in a new transaction.".into()),
             LockTimeout { .. } => {

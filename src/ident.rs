@@ -94,6 +94,11 @@ pub fn quote(name: &str) -> String {
     pgrx::spi::quote_identifier(name)
 }
 
+/// A text as an SQL literal.
+pub fn literal(text: &str) -> String {
+    pgrx::spi::quote_literal(text)
+}
+
 /// Up to three names of `candidates` that a person may have meant by `wanted`, nearest first.
 pub fn near(wanted: &str, candidates: impl IntoIterator<Item = String>) -> Vec<String> {
     let wanted = wanted.to_lowercase();

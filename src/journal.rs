@@ -250,6 +250,42 @@ pub fn newest_manifest(set: &str, directory: &str) -> Result<Option<(String, Str
     })
 }
 
+/// A listed backup that has files.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub backup_id: String,
+    pub set_name: String,
+    pub status: String,
+    pub started_at: TimestampWithTimeZone,
+    pub directory: String,
+    pub file_name: String,
+    pub manifest_name: String,
+    pub manifest_sha256: String,
+    pub pinned: bool,
+}
+
+/// The backups of a set that have files, newest first; of any set where none is named.
+pub fn listed(set: Option<&str>) -> Result<Vec<Listed>> {
+    as_owner(|| {
+        let query = "SELECT backup_id, set_name, status, started_at, directory, file_name, manifest_name, manifest_sha256, pinned \
+                     FROM agent_backup.backup_catalog WHERE file_name IS NOT NULL AND ($1 IS NULL OR set_name = $1) \
+                     ORDER BY started_at DESC, backup_id DESC";
+        sql::rows(query, &[set.into()], |row| {
+            Ok(Listed {
+                backup_id: row.required(1)?,
+                set_name: row.required(2)?,
+                status: row.required(3)?,
+                started_at: row.required(4)?,
+                directory: row.required(5)?,
+                file_name: row.required(6)?,
+                manifest_name: row.required(7)?,
+                manifest_sha256: row.required(8)?,
+                pinned: row.required(9)?,
+            })
+        })
+    })
+}
+
 /// Whether the catalogue has a set of this name.
 pub fn has_set(name: &str) -> Result<bool> {
     as_owner(|| Ok(set_names()?.iter().any(|known| known == name)))

@@ -6,6 +6,7 @@ mod csv;
 mod datetime;
 mod encoder;
 mod error;
+mod fields;
 #[cfg(test)]
 mod fixtures;
 mod json;
@@ -27,4 +28,5 @@ pub mod wire;
 
 pub use encoder::Encoder;
 pub use error::EncodeError;
+pub use fields::{CsvFields, NotCsv};
 pub use wire::{Column, RowBatch, ValueKind};

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod header;
 pub mod manifest;
+pub mod ordered;
 pub mod parse;
 pub mod read_at;
 pub mod reader;
@@ -13,8 +14,10 @@ pub mod writer;
 
 pub use error::{ContainerError, Findings};
 pub use manifest::{Entry, Manifest};
+pub use ordered::{Next, Ordered};
 pub use read_at::ReadAt;
 pub use reader::{ChunkReader, Container};
+pub use verify::Tally;
 pub use writer::{ContainerWriter, Written};
 
 /// The manifest's name inside the container.

@@ -63,7 +63,7 @@ impl<R: ReadAt> Container<R> {
 
     /// The chunks of an entry of this container, one after another, each read by its offset and checked on inflating.
     pub fn chunks<'a>(&'a self, entry: &'a Entry) -> Result<ChunkReader<'a, R>, ContainerError> {
-        let inflater = Inflater::new(self.method).map_err(read_error(&entry.name))?;
+        let inflater = self.inflater(entry)?;
         Ok(ChunkReader { container: self, entry, next: 0, inflater, stored: Vec::new(), plain: Vec::new() })
     }
 
@@ -103,27 +103,48 @@ impl<R: ReadAt> ChunkReader<'_, R> {
     /// The next chunk and its plain bytes, None after the last. After an error the next call goes on with the next
     /// chunk. Errors: `Read`, `Truncated`, `Changed`, with entry and chunk named.
     pub fn next_chunk(&mut self) -> Result<Option<(Chunk, &[u8])>, ContainerError> {
-        let Some(chunk) = self.entry.chunks.get(self.next).copied() else {
+        if self.next == self.entry.chunks.len() {
             return Ok(None);
-        };
+        }
         let number = self.next;
         self.next += 1;
-        let what = || format!("chunk {number} of \"{}\" at offset {}", self.entry.name, chunk.offset);
+        let buffers = (&mut self.stored, &mut self.plain);
+        let chunk = self.container.read_chunk(self.entry, number, &mut self.inflater, buffers)?;
+        Ok(Some((chunk, &self.plain)))
+    }
+}
+
+impl<R: ReadAt> Container<R> {
+    /// An inflater for the chunks of this container.
+    pub(super) fn inflater(&self, entry: &Entry) -> Result<Inflater, ContainerError> {
+        Inflater::new(self.method).map_err(read_error(&entry.name))
+    }
+
+    /// Reads chunk `number` of an entry by its offset into the second buffer; the first is for its stored bytes.
+    pub(super) fn read_chunk(
+        &self,
+        entry: &Entry,
+        number: usize,
+        inflater: &mut Inflater,
+        (stored, plain): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<Chunk, ContainerError> {
+        let missing = || ContainerError::Missing { what: format!("chunk {number} of \"{}\"", entry.name) };
+        let chunk = *entry.chunks.get(number).ok_or_else(missing)?;
+        let what = || format!("chunk {number} of \"{}\" at offset {}", entry.name, chunk.offset);
         // The manifest may be forged, so the file's own length bounds what is taken into memory.
-        let length = self.container.source.len().map_err(|source| ContainerError::Read { what: what(), source })?;
+        let length = self.source.len().map_err(|source| ContainerError::Read { what: what(), source })?;
         if chunk.offset.checked_add(chunk.stored_len).is_none_or(|end| end > length) {
             let detail = format!("the file has {length} bytes");
             return Err(ContainerError::Truncated { what: what(), detail });
         }
-        self.stored.resize(chunk.stored_len as usize, 0);
-        self.container
-            .source
-            .read_exact_at(chunk.offset, &mut self.stored)
+        stored.resize(chunk.stored_len as usize, 0);
+        self.source
+            .read_exact_at(chunk.offset, stored)
             .map_err(|source| ContainerError::Read { what: what(), source })?;
-        self.inflater
-            .inflate(&self.stored, chunk.plain_len, &mut self.plain)
+        inflater
+            .inflate(stored, chunk.plain_len, plain)
             .map_err(|error| ContainerError::changed(what(), error.to_string()))?;
-        Ok(Some((chunk, &self.plain)))
+        Ok(chunk)
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::{ContainerError, Findings};
 use super::manifest::Entry;
 use super::read_at::ReadAt;
 use super::reader::Container;
-use crate::stream::RowDigest;
+use crate::stream::{Chunk, RowDigest};
 
 impl<R: ReadAt> Container<R> {
     /// Level `hash` for the whole file, in one pass: every entry's stored bytes, and all between them. With `open`,
@@ -47,8 +47,7 @@ impl<R: ReadAt> Container<R> {
         entry: &Entry,
         mut read: impl FnMut(&[u8]) -> Result<(u64, RowDigest), String>,
     ) -> Findings {
-        let mut findings = Findings::default();
-        let mut digest = RowDigest::default();
+        let mut tally = Tally::default();
         let mut chunks = match self.chunks(entry) {
             Ok(chunks) => chunks,
             Err(error) => return Findings(vec![error]),
@@ -57,27 +56,13 @@ impl<R: ReadAt> Container<R> {
             match chunks.next_chunk() {
                 Ok(None) => break,
                 Ok(Some((chunk, plain))) => {
-                    let what = || format!("chunk of \"{}\" from row {}", entry.name, chunk.first_row);
-                    match read(plain) {
-                        Ok((rows, part)) => {
-                            digest.merge(part);
-                            if rows != chunk.rows {
-                                let detail = format!("it holds {rows} rows, the manifest says {}", chunk.rows);
-                                findings.note(Err(ContainerError::changed(what(), detail)));
-                            }
-                        }
-                        Err(reason) => findings.note(Err(ContainerError::unreadable(what(), reason))),
-                    }
+                    let part = read(plain).map_err(|reason| ContainerError::unreadable(place(entry, chunk), reason));
+                    tally.add(entry, chunk, part);
                 }
-                Err(error) => findings.note(Err(error)),
+                Err(error) => tally.findings.note(Err(error)),
             }
         }
-        let told = entry.row_digest.as_deref();
-        if findings.is_clean() && told.is_some_and(|told| told != digest.to_string()) {
-            let detail = format!("the digest of its rows is {digest}, the manifest says {}", told.unwrap_or_default());
-            findings.note(Err(ContainerError::changed(format!("entry \"{}\"", entry.name), detail)));
-        }
-        findings
+        tally.verdict(entry)
     }
 
     fn hash_entry(&self, entry: &Entry, also: &mut dyn FnMut(&[u8])) -> Result<(), ContainerError> {
@@ -93,4 +78,48 @@ impl<R: ReadAt> Container<R> {
             Err(ContainerError::changed(what, "its stored bytes do not fit the manifest's SHA-256"))
         }
     }
+}
+
+/// What the chunks of an entry hold, gathered one by one, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub rows: u64,
+    pub digest: RowDigest,
+    findings: Findings,
+}
+
+impl Tally {
+    /// Adds a chunk: its rows and their digest, or why it has none.
+    pub fn add(&mut self, entry: &Entry, chunk: Chunk, part: Result<(u64, RowDigest), ContainerError>) {
+        match part {
+            Ok((rows, digest)) => {
+                self.rows += rows;
+                self.digest.merge(digest);
+                if rows != chunk.rows {
+                    let detail = format!("it holds {rows} rows, the manifest says {}", chunk.rows);
+                    self.findings.note(Err(ContainerError::changed(place(entry, chunk), detail)));
+                }
+            }
+            Err(error) => self.findings.note(Err(error)),
+        }
+    }
+
+    /// The verdict, once all chunks were added.
+    pub fn verdict(mut self, entry: &Entry) -> Findings {
+        let told = entry.row_digest.as_deref();
+        if self.findings.is_clean() && told.is_some_and(|told| told != self.digest.to_string()) {
+            let detail =
+                format!("the digest of its rows is {}, the manifest says {}", self.digest, told.unwrap_or_default());
+            self.findings.note(Err(ContainerError::changed(format!("entry \"{}\"", entry.name), detail)));
+        }
+        if self.findings.is_clean() && self.rows != entry.rows {
+            let detail = format!("it holds {} rows, the manifest says {}", self.rows, entry.rows);
+            self.findings.note(Err(ContainerError::changed(format!("entry \"{}\"", entry.name), detail)));
+        }
+        self.findings
+    }
+}
+
+fn place(entry: &Entry, chunk: Chunk) -> String {
+    format!("chunk of \"{}\" from row {}", entry.name, chunk.first_row)
 }

@@ -37,7 +37,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
 /// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.
 pub fn require_known(set: &str) -> Result<()> {
     privilege::require_file_writer(&settings::directory())?;
-    if journal::has_set(set)? || settings::directory().join(names::encode(set)).symlink_metadata().is_ok() {
+    if journal::has_set(set)? || path_of_set(set).symlink_metadata().is_ok() {
         return Ok(());
     }
     Err(journal::unknown_set(set)?)
@@ -55,6 +55,17 @@ pub fn of_export(path: &Path) -> Result<Directory> {
         }),
         Err(_) => open(path),
     }
+}
+
+/// Opens a directory to read a backup from; nothing is made.
+pub fn for_reading(path: &Path) -> Result<Directory> {
+    privilege::require_backup_reader(path)?;
+    Ok(Directory::open(path, rule())?)
+}
+
+/// The directory of a set, there or not.
+pub fn path_of_set(set: &str) -> PathBuf {
+    settings::directory().join(names::encode(set))
 }
 
 /// A path as a person gives it: relative ones are below the backup directory.

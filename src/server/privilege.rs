@@ -21,6 +21,23 @@ pub fn require_file_writer(path: &Path) -> Result<()> {
     })
 }
 
+/// The caller may read the backup at `path`: a superuser, a member of `pg_read_server_files`, or who may write there.
+pub fn require_backup_reader(path: &Path) -> Result<()> {
+    // SAFETY: looks up the catalogue for the current user.
+    let reads =
+        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) };
+    if reads {
+        return Ok(());
+    }
+    require_file_writer(path).map_err(|error| match error {
+        Error::MayNotWriteFiles { path, grantable } => Error::MayNotReadBackup {
+            file: path,
+            grantable: grantable.replace("pg_write_server_files", "pg_read_server_files"),
+        },
+        other => other,
+    })
+}
+
 /// Where a path leads, of which the last components may not exist yet: a link inside the directory can lead out of it.
 fn leads_to(path: &Path) -> PathBuf {
     let found = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));

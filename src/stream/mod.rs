@@ -13,6 +13,7 @@ pub mod error;
 pub mod inflate;
 pub mod pool;
 pub mod spool;
+pub(crate) mod thread;
 
 pub use compress::Compressor;
 pub use digest::{RowDigest, sha256_hex};

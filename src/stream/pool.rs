@@ -3,7 +3,6 @@
 //! They never call PostgreSQL, and every signal is blocked in them before they start, so that the server's handlers run
 //! on the backend's own thread alone. The first error or panic of any of them stops the others and is the pool's error.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow};
-
+use super::thread;
 use super::{ChunkEncoder, ChunkMeta, Compressor, RowDigest, Spool, StreamError};
 use crate::codec::RowBatch;
 use crate::plan::Compression;
@@ -146,7 +144,7 @@ impl Pool {
                 plain: Vec::new(),
                 stored: Vec::new(),
             };
-            pool.threads.push(spawn_without_signals(number, worker)?);
+            pool.threads.push(thread::spawn_without_signals(number, move || worker.run())?);
         }
         Ok(pool)
     }
@@ -199,15 +197,6 @@ impl Drop for Pool {
     }
 }
 
-/// The thread inherits the mask of its maker, so the mask is full while it is made, and then as it was.
-fn spawn_without_signals(number: usize, worker: Worker) -> Result<JoinHandle<()>, StreamError> {
-    let before =
-        SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|errno| StreamError::Spawn(errno.into()))?;
-    let spawned = std::thread::Builder::new().name(format!("agent_backup {number}")).spawn(move || worker.run());
-    before.thread_set_mask().map_err(|errno| StreamError::Spawn(errno.into()))?;
-    spawned.map_err(StreamError::Spawn)
-}
-
 struct Worker {
     shared: Arc<Shared>,
     entries: Vec<(EntryPlan, Compressor)>,
@@ -219,7 +208,7 @@ impl Worker {
     fn run(mut self) {
         while let Some(batch) = self.next() {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.work(&batch)))
-                .unwrap_or_else(|payload| Err(StreamError::Panicked(message(&*payload))));
+                .unwrap_or_else(|payload| Err(StreamError::Panicked(thread::message(&*payload))));
             self.done(batch, outcome);
         }
     }
@@ -293,9 +282,4 @@ fn recycle(buffer: &mut Vec<u8>) {
     if buffer.capacity() > KEPT_BUFFER {
         *buffer = Vec::new();
     }
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
