@@ -217,9 +217,9 @@ FROM (
              THEN 'SET STORAGE ' || CASE c.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
         CASE c.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END,
         CASE WHEN c.attstattarget >= 0 THEN 'SET STATISTICS ' || c.attstattarget END,
-        CASE WHEN c.attoptions IS NOT NULL
-             THEN 'SET (' || (SELECT string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n)
-                              FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n)) || ')' END]) WITH ORDINALITY AS v(change, n)
+        -- pg_attver is the server's own mark of a column's version, which security releases of 2026 keep there.
+        (SELECT 'SET (' || string_agg(format('%I=%L', split_part(u.opt, '=', 1), substr(u.opt, strpos(u.opt, '=') + 1)), ', ' ORDER BY u.n) || ')'
+           FROM unnest(c.attoptions) WITH ORDINALITY AS u(opt, n) WHERE split_part(u.opt, '=', 1) <> 'pg_attver')]) WITH ORDINALITY AS v(change, n)
     WHERE v.change IS NOT NULL
     UNION ALL
     SELECT 'table', 3, r.pos, 0, r.name, format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', p.name, r.name, pg_get_expr(r.relpartbound, r.oid))

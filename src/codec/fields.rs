@@ -83,6 +83,47 @@ impl CsvFields {
     }
 }
 
+/// Appends the fields `keep` (numbers from 0, rising) of a row to `out`, as they stand in it, with a line end. A row that
+/// is left with one field is quoted where a line of its own would mean the end of the data.
+pub fn project(row: &[u8], keep: &[usize], out: &mut Vec<u8>) {
+    let (mut at, mut number, start) = (0, 0, out.len());
+    loop {
+        let end = at + raw_length(&row[at..]);
+        if keep.contains(&number) {
+            if out.len() > start || keep.first() != Some(&number) {
+                out.push(b',');
+            }
+            out.extend_from_slice(&row[at..end]);
+        }
+        number += 1;
+        if end >= row.len() {
+            break;
+        }
+        at = end + 1;
+    }
+    if keep.len() == 1 && &out[start..] == b"\\." {
+        out.truncate(start);
+        out.extend_from_slice(b"\"\\.\"");
+    }
+    out.push(b'\n');
+}
+
+/// The length of the field that a row begins with, quotes and all.
+fn raw_length(row: &[u8]) -> usize {
+    if row.first() != Some(&b'"') {
+        return memchr(b',', row).unwrap_or(row.len());
+    }
+    let mut at = 1;
+    while let Some(found) = memchr(b'"', &row[at..]) {
+        at += found + 1;
+        if row.get(at) != Some(&b'"') {
+            return at;
+        }
+        at += 1;
+    }
+    row.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +145,20 @@ mod tests {
     #[test]
     fn quotes_hide_commas_line_ends_and_quotes() {
         assert_eq!(fields("\"a,\n\"\"b\",c"), [Some("a,\n\"b".into()), Some("c".into())]);
+    }
+
+    fn projected(row: &str, keep: &[usize]) -> String {
+        let mut out = vec![];
+        project(row.as_bytes(), keep, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_projection_keeps_fields_as_they_stand() {
+        assert_eq!(projected("a,\"b,\"\"c\",,\"\"", &[1, 3]), "\"b,\"\"c\",\"\"\n");
+        assert_eq!(projected(",a,b", &[0, 2]), ",b\n");
+        assert_eq!(projected("a,,b", &[1]), "\n");
+        assert_eq!(projected("a,\\.", &[1]), "\"\\.\"\n");
     }
 
     #[test]

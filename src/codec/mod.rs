@@ -28,5 +28,5 @@ pub mod wire;
 
 pub use encoder::Encoder;
 pub use error::EncodeError;
-pub use fields::{CsvFields, NotCsv};
+pub use fields::{CsvFields, NotCsv, project};
 pub use wire::{Column, RowBatch, ValueKind};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_backup_core::codec::{EncodeError, Encoder, RowBatch};
+use agent_backup_core::codec::{Column, EncodeError, Encoder, RowBatch};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::store::Directory;
-use agent_backup_core::stream::{EntryPlan, Finish, Frame, Pool, Spool, Spooled, StreamError, Submit};
+use agent_backup_core::stream::{ChunkEncoder, EntryPlan, Finish, Frame, Pool, RowDigest, Spool, Spooled, StreamError, Submit};
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
@@ -49,29 +49,86 @@ pub fn read(
     if let Some(role) = &selection.defined_by {
         privilege::require_still_definer(role, table.owner, &table.name.display())?;
     }
+    let encode = |format, columns: &[Column]| -> Arc<dyn ChunkEncoder> {
+        Arc::new(match format {
+            Format::Csv => Encoder::csv(columns),
+            Format::Json => Encoder::json(columns),
+            Format::Sql => Encoder::sql(columns, &table.name.qualified()),
+        })
+    };
+    let (rows, plans) = scan(table, selection, formats, &|format, columns| {
+        entry_plan(encode(format, columns), compression, scratch.clone())
+    })?;
+    let entries = plans.iter().zip(formats).map(|(plan, &format)| {
+        let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;
+        Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
+    });
+    Ok(TableData { rows, entries: entries.collect::<Result<Vec<_>>>()? })
+}
+
+/// The number of rows of a locked table under the active snapshot, and their digest as CSV with its columns in the order
+/// that `table` gives them.
+pub fn digest(table: &Table) -> Result<(u64, RowDigest)> {
+    privilege::require_reader(table.oid, &table.name.display())?;
+    let (rows, plans) = scan(table, &Selection::default(), &[Format::Csv], &|_, columns| EntryPlan {
+        encoder: Arc::new(DigestOnly(Encoder::csv(columns))),
+        compression: Compression::None,
+        spool: Arc::new(Spool::new(0, Box::new(|| Err(std::io::ErrorKind::Unsupported.into())))),
+    })?;
+    let spooled = plans.first().map(|plan| plan.spool.finish()).transpose();
+    let spooled = spooled.map_err(|error| stream_error(table, error))?;
+    Ok((rows, spooled.map(|spooled| spooled.digest).unwrap_or_default()))
+}
+
+/// Digests the rows of a batch and keeps none of their text.
+struct DigestOnly(Encoder);
+
+impl ChunkEncoder for DigestOnly {
+    fn prologue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn epilogue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn separator(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn encode(
+        &self,
+        batch: &RowBatch,
+        digest: &mut RowDigest,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let done = self.0.encode(batch, digest, out);
+        out.clear();
+        done
+    }
+}
+
+/// Scans a table once into one spool for each format, made by `plan`.
+fn scan(
+    table: &Table,
+    selection: &Selection,
+    formats: &[Format],
+    plan: &dyn Fn(Format, &[Column]) -> EntryPlan,
+) -> Result<(u64, Vec<EntryPlan>)> {
     let _kinds = refuse_swapped_relations(table.kind)?;
     failpoint::reach("scan")?;
     let encoding = Encoding::of_database();
     let wants_json = formats.contains(&Format::Json);
     let planned = selection.columns(table)?.into_iter().map(|column| value::plan(column, wants_json, encoding));
     let (columns, takes): (Vec<_>, Vec<_>) = planned.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let encoders = formats.iter().map(|&format| match format {
-        Format::Csv => Encoder::csv(&columns),
-        Format::Json => Encoder::json(&columns),
-        Format::Sql => Encoder::sql(&columns, &table.name.qualified()),
-    });
-    let plans: Vec<EntryPlan> = encoders.map(|encoder| entry_plan(encoder, compression, scratch)).collect();
+    let plans: Vec<EntryPlan> = formats.iter().map(|&format| plan(format, &columns)).collect();
     let batch_bytes = settings::chunk_bytes() / 4 * 3;
     let mut sink = PoolSink::start(table, plans.clone())?;
     let query = selection.query(table)?;
     let others_code = selection.has_expressions();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     sink.finish()?;
-    let entries = plans.iter().zip(formats).map(|(plan, &format)| {
-        let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;
-        Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
-    });
-    Ok(TableData { rows, entries: entries.collect::<Result<Vec<_>>>()? })
+    Ok((rows, plans))
 }
 
 /// What was planned as a table must not be read as a view or foreign table that took its place (CVE-2024-7348).
@@ -82,10 +139,9 @@ fn refuse_swapped_relations(kind: Kind) -> Result<Pinned> {
     Ok(pinned)
 }
 
-fn entry_plan(encoder: Encoder, compression: Compression, scratch: &Directory) -> EntryPlan {
-    let scratch = scratch.clone();
+fn entry_plan(encoder: Arc<dyn ChunkEncoder>, compression: Compression, scratch: Directory) -> EntryPlan {
     let open = Box::new(move || scratch.scratch_file().map_err(std::io::Error::from));
-    EntryPlan { encoder: Arc::new(encoder), compression, spool: Arc::new(Spool::new(SPOOL_MEMORY, open)) }
+    EntryPlan { encoder, compression, spool: Arc::new(Spool::new(SPOOL_MEMORY, open)) }
 }
 
 /// The scan's end of the pool.

@@ -9,5 +9,6 @@ pub mod privilege;
 pub mod progress;
 pub mod snapshot;
 pub mod sql;
+pub mod statement;
 pub mod subtransaction;
 pub mod user;

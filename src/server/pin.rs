@@ -55,13 +55,24 @@ impl Pinned {
 
     /// Sets one setting until the guard is dropped.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        // SAFETY: reads this backend's state.
+        let superuser = unsafe { pg_sys::superuser() };
+        self.set_as(if superuser { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET }, name, value)
+    }
+
+    /// As `set`, for a setting that only a superuser may change: the extension itself does, for its own statements.
+    pub fn set_privileged(&self, name: &str, value: &str) -> Result<()> {
+        self.set_as(pg_sys::GucContext::PGC_SUSET, name, value)
+    }
+
+    fn set_as(&self, context: pg_sys::GucContext::Type, name: &str, value: &str) -> Result<()> {
         let (c_name, c_value) = (c_string(name)?, c_string(value)?);
         // SAFETY: both strings are NUL-terminated and are copied by the callee; GUC_ACTION_SAVE belongs to our level.
         let done = unsafe {
             pg_sys::set_config_option(
                 c_name.as_ptr(),
                 c_value.as_ptr(),
-                if pg_sys::superuser() { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET },
+                context,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
                 true,

@@ -14,6 +14,7 @@ pub struct Table {
     pub oid: pg_sys::Oid,
     pub name: TableName,
     pub kind: Kind,
+    pub is_unlogged: bool,
     pub owner: pg_sys::Oid,
     /// Bytes of the heap with TOAST, without indexes; 0 where it has no storage of its own.
     pub bytes: i64,
@@ -89,12 +90,14 @@ pub fn describe(oids: &[pg_sys::Oid]) -> Result<Vec<Result<Table>>> {
     sql::rows(include_str!("../../sql/query/relation.sql"), &argument, |row| {
         let oid: pg_sys::Oid = row.required(1)?;
         let name = ident::name_of(oid)?;
-        let kind = Kind::of(&name, &row.required::<String>(2)?, &row.required::<String>(3)?, row.required(7)?);
+        let persistence: String = row.required(3)?;
+        let kind = Kind::of(&name, &row.required::<String>(2)?, &persistence, row.required(7)?);
+        let is_unlogged = persistence == "u";
         let owner = row.required(4)?;
         let bytes = row.optional(5)?.unwrap_or(0);
         let primary_key = row.optional(6)?.unwrap_or_default();
         let columns = columns.remove(&oid).unwrap_or_default();
-        found.insert(oid, kind.map(|kind| Table { oid, name, kind, owner, bytes, primary_key, columns }));
+        found.insert(oid, kind.map(|kind| Table { oid, name, kind, is_unlogged, owner, bytes, primary_key, columns }));
         Ok(())
     })?;
     // The locks prove that it exists: what the snapshot does not see was made after it.

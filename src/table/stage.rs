@@ -1,0 +1,107 @@
+//! A table beside another one, of the same shape, that takes the rows of a backup before anything is changed.
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::ident::{self, TableName};
+use crate::journal;
+use crate::server::sql;
+use crate::table::catalog::{self, Kind, Table};
+
+/// How the rows reach their table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The staging table's storage takes the place of the table's.
+    Swap,
+    /// Rows are deleted, inserted and updated.
+    Rows,
+}
+
+/// A staging table; the end of the transaction removes what is left of it.
+pub struct Stage {
+    pub table: Table,
+    pub name: TableName,
+}
+
+/// One line of `staging.sql`.
+struct Line {
+    kind: String,
+    ordinal: i32,
+    name: Option<String>,
+    definition: Option<String>,
+}
+
+impl Stage {
+    /// Makes an empty staging table for a locked table, readable by the caller.
+    pub fn create(target: &Table, way: Way) -> Result<Self> {
+        let name = TableName {
+            schema: "agent_backup".into(),
+            name: format!("restore_{}", target.oid.to_u32()),
+        };
+        let reader = ident::current_user();
+        journal::as_owner(|| {
+            let query = include_str!("../../sql/query/staging.sql");
+            let lines = sql::rows(query, &[target.oid.into()], |row| {
+                let (name, definition) = (row.optional(3)?, row.optional(4)?);
+                Ok(Line { kind: row.required(1)?, ordinal: row.required(2)?, name, definition })
+            })?;
+            for statement in statements(&name, target, way, &lines) {
+                sql::execute(&statement, &[])?;
+            }
+            sql::execute(&format!("GRANT SELECT ON {} TO {reader}", name.qualified()), &[]).map(drop)
+        })?;
+        let gone = || Error::Internal { object: "staging table", reason: "it was not made".into() };
+        let oid = ident::oid_of(&name).ok_or_else(gone)?;
+        let mut table = catalog::describe(&[oid])?.pop().ok_or_else(gone)??;
+        // Code of the table's owner runs with the owner's rights, not with those of who made the staging table.
+        table.owner = target.owner;
+        Ok(Stage { table, name })
+    }
+
+    /// Removes it.
+    pub fn drop_table(self) -> Result<()> {
+        journal::as_owner(|| sql::execute(&format!("DROP TABLE {}", self.name.qualified()), &[]).map(drop))
+    }
+}
+
+fn statements(name: &TableName, target: &Table, way: Way, lines: &[Line]) -> Vec<String> {
+    let of = |kind: &'static str| lines.iter().filter(move |line| line.kind == kind);
+    let text = |line: &Line| line.definition.clone().unwrap_or_default();
+    let swapped = way == Way::Swap;
+    let placeholder = |line: &Line| format!("\"........{}\"", line.ordinal);
+    let mut columns: Vec<(i32, String)> = of("column").map(|line| (line.ordinal, text(line))).collect();
+    let mut then = Vec::new();
+    if swapped {
+        for line in of("dropped") {
+            columns.push((line.ordinal, format!("{} pg_catalog.int4", placeholder(line))));
+            then.push(format!("DROP COLUMN {}", placeholder(line)));
+        }
+    }
+    columns.sort();
+    for line in of("storage").filter(|_| swapped) {
+        let column = ident::quote(line.name.as_deref().unwrap_or_default());
+        then.push(format!("ALTER COLUMN {column} SET STORAGE {}", text(line)));
+    }
+    let checks = of("check").filter(|line| swapped || line.name.is_some()).map(text);
+    let body: Vec<String> = columns.into_iter().map(|(_, column)| column).chain(checks).collect();
+    let options: Vec<String> = of("option").filter(|_| swapped).map(text).collect();
+    // Rows of an unlogged table need no log and are not published; one that takes the place of another is as that is.
+    let unlogged = !swapped || target.kind != Kind::Table || target.is_unlogged;
+    let place = |kind| of(kind).filter(|_| swapped).map(text).collect::<String>();
+    let mut create = format!(
+        "CREATE {}TABLE {} ({}){}",
+        if unlogged { "UNLOGGED " } else { "" },
+        name.qualified(),
+        body.join(", "),
+        place("place")
+    );
+    if !options.is_empty() {
+        create.push_str(&format!(" WITH ({})", options.join(", ")));
+    }
+    create.push_str(&place("tablespace"));
+    let mut all = vec![create];
+    if !then.is_empty() {
+        all.push(format!("ALTER TABLE {} {}", name.qualified(), then.join(", ")));
+    }
+    all
+}
