@@ -2,7 +2,7 @@
 CREATE TABLE agent_backup.backup_catalog (
     backup_id           text PRIMARY KEY CHECK (backup_id <> ''),
     set_name            text NOT NULL,
-    kind                text NOT NULL CHECK (kind IN ('full', 'archive')),
+    kind                text NOT NULL CHECK (kind IN ('full', 'archive', 'safety')),
     status              text NOT NULL CHECK (status IN ('complete', 'failed', 'incomplete')),
     started_at          timestamptz NOT NULL,
     finished_at         timestamptz NOT NULL,
@@ -32,7 +32,7 @@ CREATE INDEX backup_catalog_set_started ON agent_backup.backup_catalog (set_name
 COMMENT ON TABLE agent_backup.backup_catalog IS 'Finished backups, one row each; read it through the view backups';
 COMMENT ON COLUMN agent_backup.backup_catalog.backup_id IS 'Name of the backup, unique among all servers: start in UTC and eight random digits';
 COMMENT ON COLUMN agent_backup.backup_catalog.set_name IS 'The set as it was called then';
-COMMENT ON COLUMN agent_backup.backup_catalog.kind IS 'full, or archive for long-term keeping';
+COMMENT ON COLUMN agent_backup.backup_catalog.kind IS 'full, archive for long-term keeping, or safety: made before a restore';
 COMMENT ON COLUMN agent_backup.backup_catalog.status IS 'complete; incomplete: a member failed, or a file is missing; failed: nothing usable';
 COMMENT ON COLUMN agent_backup.backup_catalog.started_at IS 'When it began';
 COMMENT ON COLUMN agent_backup.backup_catalog.finished_at IS 'When its files were safe on disk';
@@ -102,7 +102,7 @@ SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NU
 COMMENT ON VIEW agent_backup.backups IS 'All backups: finished ones, and those that run now (without an id until they are done)';
 COMMENT ON COLUMN agent_backup.backups.backup_id IS 'Name of the backup; null while it runs';
 COMMENT ON COLUMN agent_backup.backups.set_name IS 'The set';
-COMMENT ON COLUMN agent_backup.backups.kind IS 'full, or archive for long-term keeping';
+COMMENT ON COLUMN agent_backup.backups.kind IS 'full, archive for long-term keeping, or safety: made before a restore';
 COMMENT ON COLUMN agent_backup.backups.status IS 'running, complete, incomplete (a member failed or a file is missing) or failed';
 COMMENT ON COLUMN agent_backup.backups.started_at IS 'When it began';
 COMMENT ON COLUMN agent_backup.backups.finished_at IS 'When its files were safe on disk';

@@ -12,3 +12,7 @@ COMMENT ON FUNCTION agent_backup.add_table(text, regclass, text[], text, text[],
 COMMENT ON FUNCTION agent_backup.remove_table(text, regclass) IS 'As remove_table with the table''s name, for a regclass';
 COMMENT ON FUNCTION agent_backup.export_table(regclass, text, text) IS 'As export_table with the table''s name, for a regclass';
 COMMENT ON FUNCTION @extschema@.backup_agent_table_to_json(regclass, text) IS 'As backup_agent_table_to_json with the table''s name, for a regclass';
+COMMENT ON FUNCTION agent_backup.restore_plan IS 'Shows what a restore would do, step by step with counts and risks; changes nothing';
+COMMENT ON FUNCTION agent_backup.restore IS 'Restores tables of a backup together, checked against its digests; shows the plan unless confirm => true';
+COMMENT ON FUNCTION agent_backup.restore_table IS 'Restores one table or a part of it: mode replace, merge or missing_only; shows the plan unless confirm => true';
+COMMENT ON FUNCTION agent_backup.undo_restore IS 'Puts back what a restore overwrote; shows the plan unless confirm => true';

@@ -86,6 +86,20 @@ pub enum Error {
     Swapped { file: String, backup: String },
     #[error("permission denied to read backup \"{file}\"")]
     MayNotReadBackup { file: String, grantable: String },
+    #[error("must be owner of table \"{table}\" to restore it")]
+    MayNotRestore { table: String },
+    #[error("must be superuser to {what}")]
+    NotSuperuser { what: &'static str },
+    #[error("table \"{table}\" cannot be restored so: {reason}")]
+    RestoreBlocked { table: String, reason: String },
+    #[error("restored rows of table \"{table}\" are not those of the backup: the {what} is {found}, not {expected}")]
+    Mismatch { table: String, what: &'static str, expected: String, found: String },
+    #[error("restore would break foreign key \"{constraint}\" of table \"{table}\"")]
+    ForeignKey { constraint: String, table: String, parent: String, rows: String, sample: String },
+    #[error("there is nothing to undo: {reason}")]
+    NothingToUndo { reason: String },
+    #[error("a restore needs transaction isolation level READ COMMITTED")]
+    FixedSnapshot,
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
     #[error("{object} is not as expected: {reason}")]
@@ -105,6 +119,8 @@ impl Error {
             | RowSecurity { .. }
             | MayNotDefine { .. }
             | MayNotReadBackup { .. }
+            | MayNotRestore { .. }
+            | NotSuperuser { .. }
             | DefinerLost { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
@@ -114,7 +130,12 @@ impl Error {
             UnknownSet { .. } | NotMember { .. } | NoBackup { .. } | UnknownBackup { .. } | NotInBackup { .. } => {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
-            NotRestorable { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            FixedSnapshot => Code::ERRCODE_INVALID_TRANSACTION_STATE,
+            ForeignKey { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
+            Mismatch { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } => {
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
             Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
             SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
@@ -180,6 +201,11 @@ impl Error {
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
+            FixedSnapshot => Some("It must see what others committed until it has its locks: run it in READ COMMITTED.".into()),
+            NothingToUndo { .. } => Some("agent_backup.restores lists what was restored.".into()),
+            RestoreBlocked { .. } => Some("agent_backup.restore_plan() shows what each table needs.".into()),
+            ForeignKey { .. } => Some("Restore both tables together, from one backup, with agent_backup.restore(…, tables => …).".into()),
+            NotSuperuser { .. } => Some("Statements in a backup file can do anything: only a superuser may run them.".into()),
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
             _ => None,
         }
@@ -189,6 +215,9 @@ impl Error {
     pub fn detail(&self) -> Option<String> {
         match self {
             Error::NotAnExpression { text, .. } => Some(format!("The text was: {text}")),
+            Error::ForeignKey { parent, rows, sample, .. } => {
+                Some(format!("{rows} rows refer to rows of \"{parent}\" that would not be there, such as ({sample})."))
+            }
             Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
             Error::Store(error) => {
                 let cause = error.source().map(ToString::to_string);

@@ -84,6 +84,12 @@ pub fn current_role() -> String {
     unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)) }.unwrap_or_default()
 }
 
+/// The name of the role that the session began with.
+pub fn session_role() -> String {
+    // SAFETY: as above.
+    unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true)) }.unwrap_or_default()
+}
+
 /// The current user's name, quoted where SQL needs it.
 pub fn current_user() -> String {
     quote(&current_role())

@@ -107,12 +107,16 @@ pub const MISSING: &str = "missing on disk:";
 /// Runs `work` as the owner of the extension.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let _path = Pinned::search_path()?;
-    let owner = sql::rows("SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'agent_backup'", &[], |row| {
-        row.required::<pg_sys::Oid>(1)
-    })?;
-    let owner = *owner.first().ok_or(Error::Internal { object: "extension", reason: "it is not installed".into() })?;
+    let owner = owner()?;
     let _user = ActingAs::user(owner, Restriction::OwnStatements);
     work()
+}
+
+/// The owner of the extension.
+pub fn owner() -> Result<pg_sys::Oid> {
+    let query = "SELECT extowner FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'agent_backup'";
+    let owner = sql::rows(query, &[], |row| row.required::<pg_sys::Oid>(1))?;
+    owner.first().copied().ok_or(Error::Internal { object: "extension", reason: "it is not installed".into() })
 }
 
 /// Reads a set with its members in their order.

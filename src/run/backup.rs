@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::ident;
+use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
@@ -46,7 +46,11 @@ pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    let members = wanted_members(&set, request)?;
+    run_set(request, &set)
+}
+
+fn run_set(request: &Request, set: &Set) -> Result<Report> {
+    let members = wanted_members(set, request)?;
     let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
         option: "compression",
         reason: format!("{} has no level {}", set.compression, set.level),
@@ -62,8 +66,8 @@ pub fn run(request: &Request) -> Result<Report> {
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
     let mut writing = Writing::start(&place.directory, &set.name, started, compression)?;
-    let read = read_members(locked, request, &set, compression, &place.directory, &mut writing)?;
-    let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(&set, request, started, &read)? };
+    let read = read_members(locked, request, set, compression, &place.directory, &mut writing)?;
+    let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(set, request, started, &read)? };
     drop(snapshot);
 
     let placed = if read.outcomes.iter().any(Outcome::is_done) {
@@ -74,6 +78,47 @@ pub fn run(request: &Request) -> Result<Report> {
     };
     record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
+}
+
+/// The set that backups made before a restore are listed under.
+pub const SAFETY_SET: &str = "restore_safety";
+
+/// A safety backup.
+pub struct Saved {
+    pub backup_id: String,
+    pub rows: i64,
+}
+
+/// Saves tables that are about to be overwritten, each as it is. One that cannot be saved is an error.
+pub fn safety(tables: &[TableName]) -> Result<Saved> {
+    let member = |table: &TableName| Member {
+        table: table.clone(),
+        formats: None,
+        row_filter: None,
+        excluded: Vec::new(),
+        masked: Vec::new(),
+        defined_by: None,
+    };
+    let set = Set {
+        name: SAFETY_SET.to_owned(),
+        formats: vec!["csv".to_owned()],
+        compression: "zstd".to_owned(),
+        level: 1,
+        members: tables.iter().map(member).collect(),
+    };
+    let report = run_set(&Request { set: SAFETY_SET, kind: "safety", formats: None, tables: None }, &set)?;
+    let failed = report.outcomes.iter().find(|outcome| !outcome.is_done());
+    if let Some(outcome) = failed {
+        let reason = format!("it could not be saved first: {}", outcome.error().unwrap_or("it is gone"));
+        return Err(Error::RestoreBlocked { table: outcome.table.display(), reason });
+    }
+    let rows = report.outcomes.iter().map(|outcome| match outcome.state {
+        State::Done { rows, .. } => rows.cast_signed(),
+        State::Absent | State::Failed(_) => 0,
+    });
+    let rows = rows.sum();
+    let placed = report.placed.ok_or(Error::Internal { object: "safety backup", reason: "it has no file".into() })?;
+    Ok(Saved { backup_id: placed.manifest.backup_id, rows })
 }
 
 /// What is wrong with a request is said before anything is locked or written.

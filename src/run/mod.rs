@@ -8,6 +8,7 @@ pub mod pipeline; // one table from scan to spools
 pub mod place; // the directory that is written to
 pub mod publish; // spools into the container, container and manifest into place
 pub mod reconcile; // disk and catalogue
+pub mod restore;
 pub mod say; // lines for a person
 pub mod source; // a backup that is read back
-pub mod unpack; // the chunks of a backup, read back on threads
+pub mod unpack; // the chunks of a backup, read back on threads // a backup into tables

@@ -6,7 +6,9 @@ use std::time::Duration;
 use agent_backup_core::codec::{Column, EncodeError, Encoder, RowBatch};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::store::Directory;
-use agent_backup_core::stream::{ChunkEncoder, EntryPlan, Finish, Frame, Pool, RowDigest, Spool, Spooled, StreamError, Submit};
+use agent_backup_core::stream::{
+    ChunkEncoder, EntryPlan, Finish, Frame, Pool, RowDigest, Spool, Spooled, StreamError, Submit,
+};
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
@@ -104,7 +106,7 @@ impl ChunkEncoder for DigestOnly {
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let done = self.0.encode(batch, digest, out);
         out.clear();
-        done
+        Ok(done?)
     }
 }
 

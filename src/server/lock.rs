@@ -68,14 +68,19 @@ pub fn key(set: &str) -> u32 {
 }
 
 /// Locks a table for reading (ACCESS SHARE) until the transaction ends, under `agent_backup.lock_timeout`.
-pub fn table_for_reading(table: pg_sys::Oid, display: &str) -> Result<()> {
+pub fn table_for_reading(oid: pg_sys::Oid, display: &str) -> Result<()> {
+    table(oid, pg_sys::AccessShareLock, display)
+}
+
+/// Locks a table in a mode until the transaction ends, under `agent_backup.lock_timeout`.
+pub fn table(table: pg_sys::Oid, mode: u32, display: &str) -> Result<()> {
     let locked = subtransaction::attempt(|| {
         let pinned = Pinned::nothing();
         if let Some(ms) = settings::lock_timeout_ms() {
             pinned.set("lock_timeout", &ms.to_string())?;
         }
         // SAFETY: waits like LOCK TABLE does and answers interrupts; the lock passes to the transaction.
-        unsafe { pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32) };
+        unsafe { pg_sys::LockRelationOid(table, mode as i32) };
         Ok(())
     });
     locked.map_err(|failure| match failure.code {

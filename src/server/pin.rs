@@ -57,7 +57,11 @@ impl Pinned {
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         // SAFETY: reads this backend's state.
         let superuser = unsafe { pg_sys::superuser() };
-        self.set_as(if superuser { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET }, name, value)
+        self.set_as(
+            if superuser { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET },
+            name,
+            value,
+        )
     }
 
     /// As `set`, for a setting that only a superuser may change: the extension itself does, for its own statements.

@@ -104,3 +104,18 @@ fn is_directory_role() -> bool {
     // SAFETY: as above; the role exists.
     role.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
 }
+
+/// The caller has the rights of the table's owner, which replacing its rows asks for, as TRUNCATE and REFRESH do.
+pub fn require_owner(owner: pg_sys::Oid, display: &str) -> Result<()> {
+    // SAFETY: looks up the catalogue for the current user.
+    if unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) } {
+        return Ok(());
+    }
+    Err(Error::MayNotRestore { table: display.to_owned() })
+}
+
+/// The caller is a superuser: statements that stand in a file run only for one (T82).
+pub fn require_superuser(what: &'static str) -> Result<()> {
+    // SAFETY: as above.
+    if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser { what }) }
+}

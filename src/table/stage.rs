@@ -34,10 +34,7 @@ struct Line {
 impl Stage {
     /// Makes an empty staging table for a locked table, readable by the caller.
     pub fn create(target: &Table, way: Way) -> Result<Self> {
-        let name = TableName {
-            schema: "agent_backup".into(),
-            name: format!("restore_{}", target.oid.to_u32()),
-        };
+        let name = TableName { schema: "agent_backup".into(), name: format!("restore_{}", target.oid.to_u32()) };
         let reader = ident::current_user();
         journal::as_owner(|| {
             let query = include_str!("../../sql/query/staging.sql");

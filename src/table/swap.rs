@@ -39,7 +39,8 @@ pub fn require_unused(target: &Table) -> Result<()> {
 pub fn swap(target: &Table, staged: pg_sys::Oid) -> Result<()> {
     require_unused(target)?;
     require_same_shape(target.oid, staged)?;
-    let persistence = if target.is_unlogged { pg_sys::RELPERSISTENCE_UNLOGGED } else { pg_sys::RELPERSISTENCE_PERMANENT };
+    let persistence =
+        if target.is_unlogged { pg_sys::RELPERSISTENCE_UNLOGGED } else { pg_sys::RELPERSISTENCE_PERMANENT };
     // SAFETY: both are ordinary tables of one shape, which was checked, locked by this transaction; no row in the staging
     // table is older than this transaction, so its horizon is a true lower bound.
     unsafe {

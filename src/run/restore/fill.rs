@@ -1,0 +1,115 @@
+//! Rows of a backup into a table that nobody reads yet: checked chunks → COPY → the same rows, or an error.
+
+use std::time::Duration;
+
+use agent_backup_core::codec::{project, split};
+use agent_backup_core::container::{Entry, Next, Tally};
+use agent_backup_core::plan::Format;
+use agent_backup_core::stream::RowDigest;
+use pgrx::{check_for_interrupts, pg_sys};
+
+use crate::error::{Error, Result};
+use crate::run::pipeline;
+use crate::run::restore::plan::Mapping;
+use crate::run::source::Source;
+use crate::run::unpack::{self, Checked};
+use crate::server::snapshot::Snapshot;
+use crate::table::catalog::Table;
+use crate::table::load::Load;
+use crate::table::value::Encoding;
+
+/// How long the backend thread waits before it looks for a cancel again.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How a load ended.
+pub struct Filled {
+    pub rows: u64,
+    /// Whether the rows were read again from the table and their digest is the manifest's.
+    pub is_proved: bool,
+}
+
+/// A chunk on its way: text for COPY, rows, digest.
+type Piece = (Vec<u8>, u64, RowDigest);
+
+/// Loads the rows of member `number` into `table`, whose owner's rights its code runs with. `table` is empty, and of the
+/// caller's making. Errors: `Damaged`, `Mismatch`, and what the server says of a row.
+pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) -> Result<Filled> {
+    let entry = source.csv(number)?;
+    let rows = load(source, entry, table, mapping)?;
+    // SAFETY: makes the loaded rows visible to what this transaction reads next.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    if rows != entry.rows {
+        let (expected, found) = (entry.rows.to_string(), rows.to_string());
+        return Err(Error::Mismatch { table: table.name.display(), what: "number of rows", expected, found });
+    }
+    if !mapping.is_exact() {
+        return Ok(Filled { rows, is_proved: false });
+    }
+    prove(entry, table, mapping)?;
+    Ok(Filled { rows, is_proved: true })
+}
+
+fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping) -> Result<u64> {
+    let keep = kept(mapping);
+    let work = move |_, plain: Vec<u8>| -> Checked<Piece> {
+        let (rows, digest) = split::digest(Format::Csv, &plain);
+        let text = match &keep {
+            None => plain,
+            Some(keep) => projected(&plain, keep),
+        };
+        Ok((text, rows, digest))
+    };
+    let mut chunks = unpack::start(source, entry, unpack::all(entry), work)?;
+    let mut tally = Tally::default();
+    let mut next = || loop {
+        check_for_interrupts!();
+        match chunks.next(PATIENCE) {
+            Next::Pending => (),
+            Next::End => return Ok(None),
+            Next::Item(chunk, done) => {
+                let (text, rows, digest) = done.map_err(|problem| source.damaged(problem))?;
+                tally.add(entry, chunk, Ok((rows, digest)));
+                return Ok(Some(text));
+            }
+        }
+    };
+    let columns = mapping.names();
+    let load = Load { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
+    let rows = load.run(&mut next)?;
+    match tally.verdict(entry).0.into_iter().next() {
+        Some(problem) => Err(source.damaged(problem)),
+        None => Ok(rows),
+    }
+}
+
+/// Numbers of the fields that are kept; none where all are.
+fn kept(mapping: &Mapping) -> Option<Vec<usize>> {
+    (mapping.taken.len() < mapping.in_file).then(|| mapping.taken.iter().map(|(number, _)| *number).collect())
+}
+
+fn projected(plain: &[u8], keep: &[usize]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(plain.len());
+    for row in split::rows(Format::Csv, plain) {
+        project(row, keep, &mut out);
+    }
+    out
+}
+
+/// Files are in UTF-8, but for those of a SQL_ASCII database.
+fn encoding(source: &Source) -> Encoding {
+    if source.manifest().server.encoding == "SQL_ASCII" { Encoding::Unknown } else { Encoding::Utf8 }
+}
+
+/// Reads the loaded rows back: their digest must be the manifest's.
+fn prove(entry: &Entry, table: &Table, mapping: &Mapping) -> Result<()> {
+    let Some(expected) = &entry.row_digest else { return Ok(()) };
+    let column = |name: &String| table.columns.iter().find(|column| column.name == *name).cloned();
+    let in_order = Table { columns: mapping.names().iter().filter_map(column).collect(), ..table.clone() };
+    let _snapshot = Snapshot::push()?;
+    let (_, digest) = pipeline::digest(&in_order)?;
+    let found = digest.to_string();
+    if found == *expected {
+        return Ok(());
+    }
+    Err(Error::Mismatch { table: table.name.display(), what: "row digest", expected: expected.clone(), found })
+}
