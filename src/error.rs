@@ -96,6 +96,10 @@ pub enum Error {
     Mismatch { table: String, what: &'static str, expected: String, found: String },
     #[error("restore would break foreign key \"{constraint}\" of table \"{table}\"")]
     ForeignKey { constraint: String, table: String, parent: String, rows: String, sample: String },
+    #[error("no backup holds such a record of table \"{table}\"")]
+    RecordNotFound { table: String, backups: usize },
+    #[error("record of table \"{table}\" refers to a row of \"{parent}\" that is not there")]
+    ParentMissing { table: String, parent: String, constraint: String, key: String },
     #[error("there is nothing to undo: {reason}")]
     NothingToUndo { reason: String },
     #[error("a restore needs transaction isolation level READ COMMITTED")]
@@ -131,7 +135,8 @@ impl Error {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
             FixedSnapshot => Code::ERRCODE_INVALID_TRANSACTION_STATE,
-            ForeignKey { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
+            RecordNotFound { .. } => Code::ERRCODE_NO_DATA_FOUND,
+            ForeignKey { .. } | ParentMissing { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
             Mismatch { .. } => Code::ERRCODE_DATA_CORRUPTED,
             RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -202,6 +207,7 @@ impl Error {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             FixedSnapshot => Some("It must see what others committed until it has its locks: run it in READ COMMITTED.".into()),
+            ParentMissing { .. } => Some("with_parents => true brings it back from the same backup.".into()),
             NothingToUndo { .. } => Some("agent_backup.restores lists what was restored.".into()),
             RestoreBlocked { .. } => Some("agent_backup.restore_plan() shows what each table needs.".into()),
             ForeignKey { .. } => Some("Restore both tables together, from one backup, with agent_backup.restore(…, tables => …).".into()),
@@ -218,6 +224,10 @@ impl Error {
             Error::ForeignKey { parent, rows, sample, .. } => {
                 Some(format!("{rows} rows refer to rows of \"{parent}\" that would not be there, such as ({sample})."))
             }
+            Error::RecordNotFound { backups, .. } => {
+                Some(format!("{backups} complete backups were searched, newest first."))
+            }
+            Error::ParentMissing { constraint, key, .. } => Some(format!("Foreign key \"{constraint}\" needs {key}.")),
             Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
             Error::Store(error) => {
                 let cause = error.source().map(ToString::to_string);

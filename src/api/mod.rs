@@ -6,6 +6,7 @@ mod backup;
 pub mod export;
 pub mod lock_key;
 mod reconcile;
+mod record;
 mod restore;
 pub mod sets;
 

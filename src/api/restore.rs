@@ -49,6 +49,7 @@ fn restore_plan(
         where_clause,
         create_missing: create_missing.unwrap_or(false),
         safety_backup: true,
+        count_rows: true,
     };
     Ok(steps(restore::show(&request)?))
 }
@@ -96,6 +97,7 @@ fn restore_set(
         where_clause: None,
         create_missing: create_missing.unwrap_or(false),
         safety_backup: safety_backup.unwrap_or(true),
+        count_rows: true,
     };
     Ok(steps(planned_or_done(&request, confirm, None)?))
 }
@@ -145,6 +147,7 @@ fn restore_table(
         where_clause,
         create_missing: create_missing.unwrap_or(false),
         safety_backup: safety_backup.unwrap_or(true),
+        count_rows: true,
     };
     Ok(steps(planned_or_done(&request, confirm, None)?))
 }
@@ -184,6 +187,7 @@ fn undo_restore(
         where_clause: None,
         create_missing: false,
         safety_backup: true,
+        count_rows: true,
     };
     Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
 }

@@ -18,17 +18,17 @@ use crate::table::ddl;
 
 /// One foreign key, at the top of its partitions.
 pub struct ForeignKey {
-    name: String,
+    pub name: String,
     pub child: pg_sys::Oid,
-    child_owner: pg_sys::Oid,
+    pub child_owner: pg_sys::Oid,
     child_kind: String,
     child_name: String,
     pub parent: pg_sys::Oid,
     parent_kind: String,
-    parent_name: String,
-    columns: Vec<String>,
-    keys: Vec<String>,
-    operators: Vec<String>,
+    pub parent_name: String,
+    pub columns: Vec<String>,
+    pub keys: Vec<String>,
+    pub operators: Vec<String>,
 }
 
 /// The foreign keys into and out of tables.

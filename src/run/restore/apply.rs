@@ -47,13 +47,13 @@ pub fn apply(request: &Request, item: &Item, live: &Table, stage: Stage, staged_
 }
 
 /// The statements of one table. The table is called by its own name, so that a filter may name it.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     live: &'a Table,
     stage: &'a Stage,
     /// Quoted.
     columns: Vec<String>,
     /// Columns outside the key.
-    plain: Vec<String>,
+    pub(super) plain: Vec<String>,
     /// Columns of the key with their operator.
     key: Vec<(String, String)>,
     /// In parentheses; `true` where there is none.
@@ -61,7 +61,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(request: &Request, item: &Item, live: &'a Table, stage: &'a Stage) -> Result<Self> {
+    pub(super) fn new(request: &Request, item: &Item, live: &'a Table, stage: &'a Stage) -> Result<Self> {
         let filter = match request.where_clause {
             None => "true".to_owned(),
             Some(text) => {
@@ -82,7 +82,7 @@ impl<'a> Rows<'a> {
         Ok(Rows { live, stage, columns, plain, key, filter })
     }
 
-    fn execute(&self, text: &str) -> Result<u64> {
+    pub(super) fn execute(&self, text: &str) -> Result<u64> {
         // SAFETY: reads this backend's state.
         let caller = unsafe { pg_sys::GetUserId() };
         Statement { text, rights_of: caller, code_as: self.live.owner }.execute()
@@ -101,7 +101,7 @@ impl<'a> Rows<'a> {
         format!("DELETE FROM {only}{table} AS {name} WHERE {}", self.filter)
     }
 
-    fn insert(&self, condition: &str) -> String {
+    pub(super) fn insert(&self, condition: &str) -> String {
         let columns = self.columns.join(", ");
         format!(
             "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} AS {} WHERE {} AND {condition}",
@@ -113,7 +113,7 @@ impl<'a> Rows<'a> {
     }
 
     /// No row of the table has the key of the staged row.
-    fn is_absent(&self) -> String {
+    pub(super) fn is_absent(&self) -> String {
         let name = self.name();
         let same: Vec<String> = self
             .key
@@ -124,11 +124,36 @@ impl<'a> Rows<'a> {
         format!("NOT EXISTS (SELECT FROM {only}{table} AS \"the live row\" WHERE {})", same.join(" AND "))
     }
 
+    /// How many staged rows pass the filter.
+    pub(super) fn staged(&self) -> Result<u64> {
+        let (stage, name) = (self.stage.name.qualified(), self.name());
+        self.execute(&format!("SELECT 1 FROM {stage} AS {name} WHERE {}", self.filter))
+    }
+
+    /// How many rows of the table have the key of a staged row, and other values.
+    pub(super) fn differing(&self) -> Result<u64> {
+        let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
+        let stage = self.stage.name.qualified();
+        let condition = self.differs();
+        self.execute(&format!("SELECT 1 FROM {only}{table} AS {name}, {stage} AS \"the staged row\" WHERE {condition}"))
+    }
+
     /// Overwrites rows of the same key whose values differ, by their texts: not every type can be compared.
-    fn update(&self) -> String {
+    pub(super) fn update(&self) -> String {
         let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
         let staged = "\"the staged row\"";
         let set: Vec<String> = self.plain.iter().map(|column| format!("{column} = {staged}.{column}")).collect();
+        format!(
+            "UPDATE {only}{table} AS {name} SET {} FROM {} AS {staged} WHERE {}",
+            set.join(", "),
+            self.stage.name.qualified(),
+            self.differs(),
+        )
+    }
+
+    /// A live row has the key of a staged one and other values.
+    fn differs(&self) -> String {
+        let (name, staged) = (self.name(), "\"the staged row\"");
         let same = self.key.iter().map(|(column, equal)| format!("{name}.{column} {equal} {staged}.{column}"));
         let differs: Vec<String> = self
             .plain
@@ -140,14 +165,8 @@ impl<'a> Rows<'a> {
                 )
             })
             .collect();
-        format!(
-            "UPDATE {only}{table} AS {name} SET {} FROM {} AS {staged} WHERE {} AND ({}) AND {}",
-            set.join(", "),
-            self.stage.name.qualified(),
-            same.collect::<Vec<_>>().join(" AND "),
-            differs.join(" OR "),
-            self.filter_of_both(),
-        )
+        let same = same.collect::<Vec<_>>().join(" AND ");
+        format!("{same} AND ({}) AND {}", differs.join(" OR "), self.filter_of_both())
     }
 
     /// A filter names columns without their table: in an update it is asked of the live row inside a query of its own.

@@ -6,6 +6,7 @@ mod apply;
 mod create;
 pub mod fill;
 pub mod plan;
+pub mod record;
 
 use std::time::Instant;
 

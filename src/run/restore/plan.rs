@@ -56,6 +56,8 @@ pub struct Request<'a> {
     pub create_missing: bool,
     /// Save what is there before it is changed.
     pub safety_backup: bool,
+    /// Count what is there: a plan shows it, and so it is known what would be overwritten.
+    pub count_rows: bool,
 }
 
 /// Which tables.
@@ -239,13 +241,13 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
     request.source.csv(number)?;
     privilege::require_owner(live.owner, &item.target.display())?;
     privilege::require_reader(live.oid, &item.target.display())?;
-    item.live_rows = count(live)?;
+    item.live_rows = if request.count_rows { count(live)? } else { 0 };
     (item.blocked, item.warnings) = judge(request, member, &item, live);
     Ok(item)
 }
 
 /// With its types named as a manifest names them.
-fn described(oid: pg_sys::Oid) -> Result<Table> {
+pub fn described(oid: pg_sys::Oid) -> Result<Table> {
     let _formats = Pinned::formats()?;
     let gone = || Error::Internal { object: "table", reason: "it was dropped meanwhile".into() };
     catalog::describe(&[oid])?.pop().ok_or_else(gone)?
