@@ -78,6 +78,12 @@ pub fn role_oid(role: &str) -> Option<pg_sys::Oid> {
     valid(unsafe { pg_sys::get_role_oid(role.as_ptr(), true) })
 }
 
+/// A role's name; empty for one that was dropped meanwhile.
+pub fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: looks up the catalogue; missing_ok gives null.
+    unsafe { owned(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
 /// The current user's name.
 pub fn current_role() -> String {
     // SAFETY: looks up the catalogue; missing_ok gives null for a role that was dropped meanwhile.

@@ -3,6 +3,7 @@
 
 mod argument;
 mod backup;
+mod drill;
 pub mod export;
 pub mod lock_key;
 mod reconcile;

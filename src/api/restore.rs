@@ -50,6 +50,7 @@ fn restore_plan(
         create_missing: create_missing.unwrap_or(false),
         safety_backup: true,
         count_rows: true,
+        is_drill: false,
     };
     Ok(steps(restore::show(&request)?))
 }
@@ -98,6 +99,7 @@ fn restore_set(
         create_missing: create_missing.unwrap_or(false),
         safety_backup: safety_backup.unwrap_or(true),
         count_rows: true,
+        is_drill: false,
     };
     Ok(steps(planned_or_done(&request, confirm, None)?))
 }
@@ -148,6 +150,7 @@ fn restore_table(
         create_missing: create_missing.unwrap_or(false),
         safety_backup: safety_backup.unwrap_or(true),
         count_rows: true,
+        is_drill: false,
     };
     Ok(steps(planned_or_done(&request, confirm, None)?))
 }
@@ -188,6 +191,7 @@ fn undo_restore(
         create_missing: false,
         safety_backup: true,
         count_rows: true,
+        is_drill: false,
     };
     Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
 }

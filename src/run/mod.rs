@@ -2,6 +2,7 @@
 
 pub mod adopt; // one backup on disk into the catalogue
 pub mod backup; // a set into a container
+pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools

@@ -1,7 +1,5 @@
 //! A table beside another one, of the same shape, that takes the rows of a backup before anything is changed.
 
-use pgrx::pg_sys;
-
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal;

@@ -1,7 +1,7 @@
 //! Rows back from a backup: plan → locks → safety backup → per table (checked chunks → staging → compared → in place) →
 //! foreign keys, sequences, statistics, views. One transaction: all of it, or nothing.
 
-mod after;
+pub mod after;
 mod apply;
 mod create;
 pub mod fill;
@@ -190,7 +190,8 @@ fn describe_created(items: &mut [Item]) -> Result<()> {
     Ok(())
 }
 
-fn restore_table(request: &Request, item: &Item) -> Result<Vec<Step>> {
+/// One table: staged, checked, put in place.
+pub fn restore_table(request: &Request, item: &Item) -> Result<Vec<Step>> {
     let Some(live) = &item.live else { return Ok(Vec::new()) };
     let table = Some(item.target.display());
     if live.kind == Kind::MaterializedView {

@@ -58,6 +58,8 @@ pub struct Request<'a> {
     pub safety_backup: bool,
     /// Count what is there: a plan shows it, and so it is known what would be overwritten.
     pub count_rows: bool,
+    /// Into a table that the extension made for the proof: nobody's rows are at stake.
+    pub is_drill: bool,
 }
 
 /// Which tables.
@@ -239,8 +241,10 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
         return Ok(item);
     }
     request.source.csv(number)?;
-    privilege::require_owner(live.owner, &item.target.display())?;
-    privilege::require_reader(live.oid, &item.target.display())?;
+    if !request.is_drill {
+        privilege::require_owner(live.owner, &item.target.display())?;
+        privilege::require_reader(live.oid, &item.target.display())?;
+    }
     item.live_rows = if request.count_rows { count(live)? } else { 0 };
     (item.blocked, item.warnings) = judge(request, member, &item, live);
     Ok(item)

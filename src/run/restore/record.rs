@@ -144,6 +144,7 @@ impl Bringing<'_> {
             create_missing: false,
             safety_backup: false,
             count_rows: false,
+            is_drill: false,
         }
     }
 
