@@ -78,13 +78,11 @@ fn an_euc_jp_database_is_written_in_utf8() {
 }
 
 #[test]
-#[ignore = "known limit: names outside ASCII need a UTF-8 database; the error is pgrx's and has no SQLSTATE of its own"]
 fn names_of_a_latin1_database_are_right_or_refused() {
     assert_names_are_right_or_refused("LATIN1", "éüß");
 }
 
 #[test]
-#[ignore = "known limit: names outside ASCII need a UTF-8 database; the error is pgrx's and has no SQLSTATE of its own"]
 fn names_of_an_euc_jp_database_are_right_or_refused() {
     assert_names_are_right_or_refused("EUC_JP", "日本語");
 }
@@ -122,7 +120,6 @@ fn sql_ascii_keeps_bytes_that_are_no_utf8() {
 }
 
 #[test]
-#[ignore = "known limit: names outside ASCII need a UTF-8 database; the error is pgrx's and has no SQLSTATE of its own"]
 fn sql_ascii_with_hostile_names_and_labels_is_exact_or_a_clean_error() {
     let cluster = Cluster::start(Options::default().encoding("SQL_ASCII"));
     let db = cluster.database();
