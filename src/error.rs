@@ -54,8 +54,8 @@ pub enum Error {
     InvalidOption { option: &'static str, reason: String },
     #[error("argument \"{argument}\" must not be null")]
     NullArgument { argument: &'static str },
-    #[error("{object} \"{text}\" is not UTF-8")]
-    /// `text` in ASCII, other bytes as `\xE9`.
+    #[error("{object} is not in UTF-8: \"{text}\"")]
+    /// `text` is in ASCII, other bytes stand as `\xE9`.
     NotUtf8 { object: String, text: String },
     #[error("\"{text}\" has letters that the database's encoding has not")]
     NotInDatabase { text: String },
@@ -154,11 +154,8 @@ impl Error {
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
-            NotUtf8 { .. } => Some(
-                "Names and texts other than the values of rows must be in UTF-8 where the database has no encoding of its own: rename it."
-                    .into(),
-            ),
-            NotInDatabase { .. } => Some("Use a database in UTF8.".into()),
+            NotUtf8 { .. } => Some("Rename it in UTF-8: only values of rows can be in no encoding.".into()),
+            NotInDatabase { .. } => Some("Use a database whose encoding is UTF8.".into()),
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
             _ => None,
         }
@@ -166,7 +163,7 @@ impl Error {
 
     /// A text of the server that is no text to us.
     pub fn not_utf8(text: String) -> Self {
-        Error::NotUtf8 { object: "text".into(), text }
+        Error::NotUtf8 { object: "a text".into(), text }
     }
 
     /// The same error, with the name of what has the text.

@@ -64,7 +64,7 @@ pub fn name_of(oid: pg_sys::Oid) -> Result<TableName> {
         name.zip(owned(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid))))
     };
     let (name, schema) = found.ok_or(Error::UnknownTable { name: oid.to_u32().to_string(), near: vec![] })?;
-    let in_table = |error: Error| error.in_object(|| "name of a table".into());
+    let in_table = |error: Error| error.in_object(|| "the name of a table".into());
     Ok(TableName { schema: schema.map_err(in_table)?, name: name.map_err(in_table)? })
 }
 
@@ -84,7 +84,7 @@ pub fn role_oid(role: &str) -> Option<pg_sys::Oid> {
 pub fn current_role() -> Result<String> {
     // SAFETY: looks up the catalogue; missing_ok gives null for a role that was dropped meanwhile.
     let name = unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)) };
-    name.unwrap_or_else(|| Ok(String::new())).map_err(|error| error.in_object(|| "name of the current user".into()))
+    name.unwrap_or_else(|| Ok(String::new())).map_err(|error| error.in_object(|| "the name of the current user".into()))
 }
 
 /// The current user's name, quoted where SQL needs it, for a hint.

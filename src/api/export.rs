@@ -71,12 +71,7 @@ fn backup_agent_table_to_json(
 ) -> Result<
     TableIterator<
         'static,
-        (
-            name!(table_name, Text),
-            name!(row_count, i64),
-            name!(backup_file, Text),
-            name!(backup_size, Option<Text>),
-        ),
+        (name!(table_name, Text), name!(row_count, i64), name!(backup_file, Text), name!(backup_size, Option<Text>)),
     >,
     ErrorReport,
 > {

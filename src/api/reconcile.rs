@@ -28,12 +28,7 @@ fn reconcile(
 ) -> Result<
     TableIterator<
         'static,
-        (
-            name!(backup_file, Text),
-            name!(backup_id, Option<Text>),
-            name!(action, &'static str),
-            name!(details, Text),
-        ),
+        (name!(backup_file, Text), name!(backup_id, Option<Text>), name!(action, &'static str), name!(details, Text)),
     >,
     ErrorReport,
 > {

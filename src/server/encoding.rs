@@ -103,8 +103,12 @@ fn letter(letter: char) -> Vec<u8> {
     }
 }
 
-/// In ASCII, so that it reads the same in any encoding.
+/// The beginning of a text in ASCII, so that it reads the same in any encoding.
 fn escaped(bytes: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    if bytes.len() > SHOWN {
+        return escaped(&bytes[..SHOWN]) + "...";
+    }
     let escape = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("\\x{byte:02X}") };
     bytes.iter().map(escape).collect()
 }

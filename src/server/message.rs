@@ -9,23 +9,22 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportWithLevel};
 use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::server::encoding::{self, Encoding};
 
 /// Does what an SQL function is called for. Each goes through here, so that its errors, and the server's, reach the
 /// client in letters that it knows.
+#[track_caller]
 pub fn answer<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, ErrorReport> {
-    if Encoding::of_database() == Encoding::Utf8 {
-        return work().map_err(Error::into_report);
-    }
-    // After an error it stays until the server has raised it, which takes it off the stack.
-    let listening = Listening::start();
-    match work() {
-        Ok(value) => {
-            listening.stop();
+    let listening = (Encoding::of_database() != Encoding::Utf8).then(Listening::start);
+    match (work(), listening) {
+        (Ok(value), listening) => {
+            listening.map(Listening::stop);
             Ok(value)
         }
-        Err(error) => {
+        (Err(error), None) => Err(error.into_report()),
+        // It stays until the server has raised the error, which takes it off the stack.
+        (Err(error), Some(_)) => {
             let report = error.into_report();
             let rust = Texts::of_report(&report);
             let server = rust.map(|text| encoding::c_string_to_show(&text.to_string_lossy()));
@@ -38,7 +37,8 @@ pub fn answer<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Err
 /// The message of an error that pgrx caught, as it was before pgrx read it.
 pub fn original(report: &ErrorReportWithLevel) -> String {
     let noted = PASSING.with_borrow(|passing| {
-        let noted = passing.as_ref().filter(|passing| passing.rust.message.to_bytes() == report.message().as_bytes())?;
+        let noted =
+            passing.as_ref().filter(|passing| passing.rust.message.to_bytes() == report.message().as_bytes())?;
         Some(noted.server.message.clone())
     });
     noted.map_or_else(|| report.message().to_owned(), |message| encoding::shown(message.to_bytes()))
@@ -73,11 +73,7 @@ struct Texts {
 impl Texts {
     fn of_report(report: &ErrorReport) -> Self {
         let text = |text: &str| CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default();
-        Texts {
-            message: text(report.message()),
-            detail: report.detail().map(text),
-            hint: report.hint().map(text),
-        }
+        Texts { message: text(report.message()), detail: report.detail().map(text), hint: report.hint().map(text) }
     }
 
     /// # Safety
@@ -85,11 +81,7 @@ impl Texts {
     unsafe fn of_server(data: &ErrorData) -> Self {
         // SAFETY: as the caller promises.
         let text = |text: *mut c_char| (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned());
-        Texts {
-            message: text(data.message).unwrap_or_default(),
-            detail: text(data.detail),
-            hint: text(data.hint),
-        }
+        Texts { message: text(data.message).unwrap_or_default(), detail: text(data.detail), hint: text(data.hint) }
     }
 
     fn map(&self, text: impl Fn(&CString) -> CString) -> Self {

@@ -141,7 +141,19 @@ macro_rules! without_text {
     )* };
 }
 
-without_text!(bool, i16, i32, i64, pg_sys::Oid, Vec<i64>, Vec<pg_sys::Oid>, Vec<u8>, Raw, Interval, TimestampWithTimeZone);
+without_text!(
+    bool,
+    i16,
+    i32,
+    i64,
+    pg_sys::Oid,
+    Vec<i64>,
+    Vec<pg_sys::Oid>,
+    Vec<u8>,
+    Raw,
+    Interval,
+    TimestampWithTimeZone
+);
 
 fn datums<'a>(arguments: &'a [Argument<'a>]) -> Result<Vec<DatumWithOid<'a>>> {
     arguments.iter().map(datum).collect()

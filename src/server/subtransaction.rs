@@ -42,7 +42,9 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
     unsafe {
         match outcome {
             Outcome::Done(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Outcome::Failed(_) | Outcome::Server(_) | Outcome::ForTheCall(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+            Outcome::Failed(_) | Outcome::Server(_) | Outcome::ForTheCall(_) => {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction()
+            }
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
@@ -74,11 +76,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
     }))
     .catch_others(|caught| {
         let report = report_of(&caught);
-        if is_for_the_call(report.sql_error_code()) {
-            Outcome::ForTheCall(caught)
-        } else {
-            Outcome::Server(caught)
-        }
+        if is_for_the_call(report.sql_error_code()) { Outcome::ForTheCall(caught) } else { Outcome::Server(caught) }
     })
     .execute()
 }

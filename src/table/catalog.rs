@@ -99,7 +99,7 @@ pub fn describe(oids: &[pg_sys::Oid]) -> Result<Vec<Result<Table>>> {
 /// One table; a name in it that is not UTF-8 is its own error, and none of the others.
 fn table(oid: pg_sys::Oid, row: &Row, columns: Option<Vec<Result<TableColumn>>>) -> Result<Table> {
     let name = ident::name_of(oid)?;
-    let in_table = |error: Error| error.in_object(|| format!("name in table \"{}\":", name.display()));
+    let in_table = |error: Error| error.in_object(|| format!("a name in table \"{}\"", name.display()));
     let kind = Kind::of(&name, &row.required::<String>(2)?, &row.required::<String>(3)?, row.required(7)?)?;
     Ok(Table {
         oid,

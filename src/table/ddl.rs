@@ -98,7 +98,7 @@ fn statements(tables: &[pg_sys::Oid], left_out: &mut Vec<LeftOut>) -> Result<Vec
                 }
                 (Err(error @ Error::NotUtf8 { .. }), _) | (_, Err(error @ Error::NotUtf8 { .. })) => {
                     // Only where the database has no encoding: its values are in the backup, this is not.
-                    let error = error.in_object(|| format!("its definition ({section})"));
+                    let error = error.in_object(|| format!("its definition, a part of section \"{section}\","));
                     left_out.push(LeftOut { object: row.shown(3)?, reason: error.to_string() });
                 }
                 (Err(error), _) | (_, Err(error)) => return Err(error),
