@@ -114,9 +114,10 @@ fn our_errors_name_what_is_wrong_in_its_own_letters() {
         assert_eq!((column.0.as_str(), column.2), ("42703", format!("Did you mean {word}?")));
         let twice = format!("SELECT agent_backup.create_set('{word}')");
         assert_eq!(refused(&mut client, &twice).message, format!("backup set \"{word}\" already exists"));
-        let filter =
-            format!("SELECT agent_backup.add_table('{word}', '{word}.{word}', row_filter => '''{word}''; SELECT 1')");
-        assert_eq!(refused(&mut client, &filter).detail, format!("The text was: '{word}'; SELECT 1"));
+        let filter = format!(
+            "SELECT agent_backup.add_table('{word}', '{word}.{word}', row_filter => '''{word}'') UNION SELECT (1')"
+        );
+        assert_eq!(refused(&mut client, &filter).detail, format!("The text was: '{word}') UNION SELECT (1"));
         // Caught by PL/pgSQL, and told again.
         let caught = format!(
             "DO $$BEGIN PERFORM agent_backup.backup('{wrong}'); EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION 'war: %', SQLERRM; END$$"
