@@ -16,15 +16,20 @@ use crate::server::encoding::{self, Encoding};
 /// client in letters that it knows.
 #[track_caller]
 pub fn answer<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, ErrorReport> {
-    let listening = (Encoding::of_database() != Encoding::Utf8).then(Listening::start);
-    match (work(), listening) {
-        (Ok(value), listening) => {
-            listening.map(Listening::stop);
+    if Encoding::of_database() == Encoding::Utf8 {
+        return match work() {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.into_report()),
+        };
+    }
+    // After an error it stays until the server has raised it, which takes it off the stack.
+    let listening = Listening::start();
+    match work() {
+        Ok(value) => {
+            listening.stop();
             Ok(value)
         }
-        (Err(error), None) => Err(error.into_report()),
-        // It stays until the server has raised the error, which takes it off the stack.
-        (Err(error), Some(_)) => {
+        Err(error) => {
             let report = error.into_report();
             let rust = Texts::of_report(&report);
             let server = rust.map(|text| encoding::c_string_to_show(&text.to_string_lossy()));
