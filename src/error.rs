@@ -10,7 +10,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
-/// A result inside the extension. The SQL edge turns the error into an `ErrorReport` by `?`.
+/// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, Error)]
@@ -55,6 +55,11 @@ pub enum Error {
     InvalidOption { option: &'static str, reason: String },
     #[error("argument \"{argument}\" must not be null")]
     NullArgument { argument: &'static str },
+    #[error("{object} is not in UTF-8: \"{text}\"")]
+    /// `text` is in ASCII, other bytes stand as `\xE9`.
+    NotUtf8 { object: String, text: String },
+    #[error("\"{text}\" has letters that the database's encoding has not")]
+    NotInDatabase { text: String },
     #[error("{option} is not one expression")]
     NotAnExpression { option: String, text: String },
     #[error("backup set \"{set}\" is busy")]
@@ -148,6 +153,8 @@ impl Error {
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
             NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            NotUtf8 { .. } => Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            NotInDatabase { .. } => Code::ERRCODE_UNTRANSLATABLE_CHARACTER,
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Store(error) => store_code(error.errno()),
@@ -212,9 +219,37 @@ impl Error {
             RestoreBlocked { .. } => Some("agent_backup.restore_plan() shows what each table needs.".into()),
             ForeignKey { .. } => Some("Restore both tables together, from one backup, with agent_backup.restore(…, tables => …).".into()),
             NotSuperuser { .. } => Some("Statements in a backup file can do anything: only a superuser may run them.".into()),
+            NotUtf8 { .. } => Some("Rename it in UTF-8: only values of rows can be in no encoding.".into()),
+            NotInDatabase { .. } => Some("Use a database whose encoding is UTF8.".into()),
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
             _ => None,
         }
+    }
+
+    /// A text of the server that is no text to us.
+    pub fn not_utf8(text: String) -> Self {
+        Error::NotUtf8 { object: "a text".into(), text }
+    }
+
+    /// The same error, with the name of what has the text.
+    pub fn in_object(self, name: impl FnOnce() -> String) -> Self {
+        match self {
+            Error::NotUtf8 { text, .. } => Error::NotUtf8 { object: name(), text },
+            other => other,
+        }
+    }
+
+    /// As pgrx raises it. An SQL function says `message::answer`, which also minds the database's encoding.
+    #[track_caller]
+    pub fn into_report(self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code(), self.to_string(), "agent_backup");
+        if let Some(detail) = self.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report
     }
 
     /// What else is known.
@@ -235,20 +270,6 @@ impl Error {
             }
             _ => None,
         }
-    }
-}
-
-impl From<Error> for ErrorReport {
-    #[track_caller]
-    fn from(error: Error) -> Self {
-        let mut report = ErrorReport::new(error.code(), error.to_string(), "agent_backup");
-        if let Some(detail) = error.detail() {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = error.hint() {
-            report = report.set_hint(hint);
-        }
-        report
     }
 }
 

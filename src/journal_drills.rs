@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgrx::datum::Interval;
-use pgrx::{JsonB, pg_sys};
+use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
@@ -26,12 +26,13 @@ pub struct DrillRecord {
 
 /// Writes it down.
 pub fn record(drill: &DrillRecord) -> Result<()> {
-    let who = ident::session_role();
+    let who = ident::session_role()?;
     let interval = |took: Duration| Interval::new(0, 0, i64::try_from(took.as_micros()).unwrap_or(i64::MAX)).ok();
+    let steps = serde_json::Value::Array(drill.steps.clone()).to_string();
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.drills (set_name, backup_id, status, started_at, finished_at, duration, rto, \
                              within_rto, row_count, steps, drilled_by, error_message) \
-                         SELECT $1, $2, $3, t.now - $4, t.now, $4, $5, $6, $7, $8, $9, $10 \
+                         SELECT $1, $2, $3, t.now - $4, t.now, $4, $5, $6, $7, $8::pg_catalog.jsonb, $9, $10 \
                            FROM (SELECT pg_catalog.clock_timestamp() AS now) AS t";
         let arguments = [
             drill.set_name.as_str().into(),
@@ -41,7 +42,7 @@ pub fn record(drill: &DrillRecord) -> Result<()> {
             drill.rto.and_then(interval).into(),
             drill.within_rto.into(),
             drill.row_count.into(),
-            JsonB(serde_json::Value::Array(drill.steps.clone())).into(),
+            steps.as_str().into(),
             who.as_str().into(),
             drill.error.as_deref().into(),
         ];

@@ -8,6 +8,8 @@ use pgrx::prelude::*;
 use crate::api::argument::required;
 use crate::api::interval;
 use crate::run::drill;
+use crate::server::message::answer;
+use crate::server::text::Text;
 
 /// Restores the newest backup of a set into a scratch schema, compares it, measures it, and removes it again.
 ///
@@ -22,22 +24,26 @@ use crate::run::drill;
 /// Errors: 42704 for an unknown set or one without a backup, 42501 without the right to read backups, 25006 on a standby.
 #[pg_extern(schema = "agent_backup", name = "drill")]
 fn run_drill(
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
             name!(step, &'static str),
-            name!(object, Option<String>),
+            name!(object, Option<Text>),
             name!(row_count, Option<i64>),
             name!(duration, Option<Interval>),
             name!(status, &'static str),
-            name!(details, String),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let steps = drill::run(required(set_name, "set_name")?)?;
-    let row = |step: drill::Step| (step.action, step.object, step.rows, interval(step.took), step.status, step.details);
-    Ok(TableIterator::new(steps.into_iter().map(row).collect::<Vec<_>>()))
+    answer(|| {
+        let steps = drill::run(&required(set_name, "set_name")?)?;
+        let row = |step: drill::Step| {
+            (step.action, step.object.map(Text::from), step.rows, interval(step.took), step.status, step.details.into())
+        };
+        Ok(TableIterator::new(steps.into_iter().map(row).collect::<Vec<_>>()))
+    })
 }

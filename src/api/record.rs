@@ -1,14 +1,16 @@
 //! `restore_record`.
 
-use pgrx::datum::{JsonB, TimestampWithTimeZone};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::api::argument::required;
+use crate::api::argument::{json, required};
 use crate::error::{Error, Result as OurResult};
 use crate::run::restore::record::{self, Choices, Outcome};
+use crate::server::message::answer;
+use crate::server::text::{Json, Text};
 use crate::table::catalog::Table;
 
 /// Brings back one record from the newest backup that has it, and writes it at once where it is absent.
@@ -24,59 +26,65 @@ use crate::table::catalog::Table;
 /// table's owner, else as of `restore`.
 #[pg_extern(schema = "agent_backup", name = "restore_record")]
 fn restore_record(
-    table_name: Option<&str>,
-    key: Option<&str>,
+    table_name: Option<Text>,
+    key: Option<Text>,
     as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     with_parents: default!(Option<bool>, "false"),
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
-            name!(table_name, String),
-            name!(key, JsonB),
+            name!(table_name, Text),
+            name!(key, Json),
             name!(status, &'static str),
-            name!(backup_id, String),
-            name!(details, String),
+            name!(backup_id, Text),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let value = required(key, "key")?;
-    let key = |table: &Table| single(table, value);
-    let choices = choices(overwrite, with_parents);
-    let done = record::run(required(table_name, "table_name")?, &key, required(set_name, "set_name")?, as_of, choices)?;
-    Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    answer(|| {
+        let value = required(key, "key")?;
+        let key = |table: &Table| single(table, &value);
+        let choices = choices(overwrite, with_parents);
+        let done =
+            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
+        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    })
 }
 
 /// As `restore_record` with a text, for a key of several columns: an object of column and value.
 #[pg_extern(schema = "agent_backup", name = "restore_record")]
 fn restore_record_by_columns(
-    table_name: Option<&str>,
-    key: Option<JsonB>,
+    table_name: Option<Text>,
+    key: Option<Json>,
     as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     with_parents: default!(Option<bool>, "false"),
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
-            name!(table_name, String),
-            name!(key, JsonB),
+            name!(table_name, Text),
+            name!(key, Json),
             name!(status, &'static str),
-            name!(backup_id, String),
-            name!(details, String),
+            name!(backup_id, Text),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let value = required(key, "key")?.0;
-    let key = |table: &Table| columns(table, &value);
-    let choices = choices(overwrite, with_parents);
-    let done = record::run(required(table_name, "table_name")?, &key, required(set_name, "set_name")?, as_of, choices)?;
-    Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    answer(|| {
+        let value = json(&required(key, "key")?, "key")?;
+        let key = |table: &Table| columns(table, &value);
+        let choices = choices(overwrite, with_parents);
+        let done =
+            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
+        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    })
 }
 
 fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
@@ -120,8 +128,9 @@ fn bad_key(primary_key: &[String]) -> Error {
     Error::InvalidOption { option: "key", reason }
 }
 
-fn row(outcome: Outcome) -> (String, JsonB, &'static str, String, String) {
+fn row(outcome: Outcome) -> (Text, Json, &'static str, Text, Text) {
     let key: Map<String, Value> =
         outcome.key.into_iter().map(|(column, value)| (column, Value::String(value))).collect();
-    (outcome.table, JsonB(Value::Object(key)), outcome.status, outcome.backup_id, outcome.details)
+    let key = Json(Value::Object(key).to_string());
+    (outcome.table.into(), key, outcome.status, outcome.backup_id.into(), outcome.details.into())
 }

@@ -286,7 +286,7 @@ fn free_name(copies: &[Copy], name: &TableName, number: usize) -> String {
 
 /// As the owner: what is evaluated on the way is theirs.
 fn make_like(live: &Table, target: &TableName) -> Result<()> {
-    let owner = ident::role_name(live.owner);
+    let owner = ident::role_name(live.owner)?;
     journal::as_owner(|| {
         let grant =
             format!("GRANT USAGE, CREATE ON SCHEMA {} TO {}", ident::quote(&target.schema), ident::quote(&owner));
@@ -298,7 +298,7 @@ fn make_like(live: &Table, target: &TableName) -> Result<()> {
 }
 
 fn make_key(key: &ForeignKey, child: &Copy, parent: &Copy) -> Result<()> {
-    let child_owner = ident::role_name(child.live.owner);
+    let child_owner = ident::role_name(child.live.owner)?;
     journal::as_owner(|| {
         let grant =
             format!("GRANT SELECT, REFERENCES ON {} TO {}", parent.target.qualified(), ident::quote(&child_owner));

@@ -12,13 +12,14 @@ use agent_backup_core::stream::{
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
+use crate::server::encoding::Encoding;
 use crate::server::progress::Progress;
 use crate::server::{failpoint, pin::Pinned, privilege};
 use crate::settings;
 use crate::table::catalog::{Kind, Table};
 use crate::table::scan::{RowSink, Scan};
 use crate::table::select::Selection;
-use crate::table::value::{self, Encoding};
+use crate::table::value;
 
 /// Stored bytes of one entry that stay in memory before a file is used.
 const SPOOL_MEMORY: usize = 4 << 20;

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::run::pipeline::Entry;
+use crate::run::say;
 use crate::server::failpoint;
 
 /// What came to be on disk.
@@ -104,7 +105,7 @@ impl Drop for Unfinished<'_> {
         if let Some(name) = self.name.take()
             && let Err(error) = self.directory.remove(&name)
         {
-            pgrx::warning!("could not remove the unfinished backup \"{name}\": {error}");
+            say::warning(&format!("could not remove the unfinished backup \"{name}\": {error}"));
         }
     }
 }

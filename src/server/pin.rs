@@ -1,11 +1,11 @@
 //! Settings that decide how values read are pinned while a backup runs and put back after it, also after an error.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::server::encoding::c_string;
 
 /// What the bytes of a file depend on, whatever the session has set (T48). Recorded in each manifest.
 pub const FORMAT_SETTINGS: &[(&str, &str)] = &[
@@ -113,8 +113,4 @@ impl Drop for Pinned {
 /// The pinned settings as a manifest records them.
 pub fn recorded() -> BTreeMap<String, String> {
     FORMAT_SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::InvalidOption { option: "text", reason: "it contains a zero byte".into() })
 }

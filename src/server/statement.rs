@@ -1,12 +1,13 @@
 //! One statement over tables of users: its rights are those of one role, and the code it meets — index expressions, checks,
 //! triggers, filters — runs as another, the tables' owner, in a security-restricted operation (T75).
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::{PgList, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg_compat;
+use crate::server::encoding;
 use crate::server::user::{ActingAs, Restriction};
 
 unsafe extern "C-unwind" {
@@ -35,8 +36,7 @@ impl Statement<'_> {
     }
 
     fn run(&self) -> Result<(u64, Vec<Vec<Option<String>>>)> {
-        let text = CString::new(self.text)
-            .map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })?;
+        let text = encoding::c_string(self.text)?;
         let _owner = ActingAs::user(self.code_as, Restriction::SecurityRestricted);
         let query = analyse(&text, self.rights_of)?;
         let mut receiver = Receiver::new();
@@ -67,7 +67,7 @@ impl Statement<'_> {
             pg_sys::CommandCounterIncrement();
             count
         };
-        Ok((count, receiver.rows))
+        receiver.failed.map_or(Ok((count, receiver.rows)), Err)
     }
 }
 
@@ -103,6 +103,7 @@ fn only<T>(list: &PgList<T>) -> Result<*mut T> {
 struct Receiver {
     base: pg_sys::DestReceiver,
     rows: Vec<Vec<Option<String>>>,
+    failed: Option<Error>,
 }
 
 impl Receiver {
@@ -116,6 +117,7 @@ impl Receiver {
                 mydest: pg_sys::CommandDest::DestNone,
             },
             rows: Vec::new(),
+            failed: None,
         }
     }
 }
@@ -137,9 +139,14 @@ unsafe extern "C-unwind" fn receive_slot(
             }
             let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(row_type.get(place)?.atttypid, &mut output, &mut is_varlena);
-            super::snapshot::owned_text(pg_sys::OidOutputFunctionCall(output, *(*slot).tts_values.add(place)))
+            encoding::owned(pg_sys::OidOutputFunctionCall(output, *(*slot).tts_values.add(place)))
         };
-        (*receiver.cast::<Receiver>()).rows.push((0..row_type.len()).map(value).collect());
+        let row: Result<Vec<Option<String>>> = (0..row_type.len()).map(|place| value(place).transpose()).collect();
+        let receiver = &mut *receiver.cast::<Receiver>();
+        match row {
+            Ok(row) => receiver.rows.push(row),
+            Err(error) => receiver.failed = Some(error),
+        }
     }
     true
 }

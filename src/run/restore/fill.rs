@@ -13,10 +13,10 @@ use crate::run::pipeline;
 use crate::run::restore::plan::Mapping;
 use crate::run::source::Source;
 use crate::run::unpack::{self, Checked};
+use crate::server::encoding::Encoding;
 use crate::server::snapshot::Snapshot;
 use crate::table::catalog::Table;
 use crate::table::load::Load;
-use crate::table::value::Encoding;
 
 /// How long the backend thread waits before it looks for a cancel again.
 const PATIENCE: Duration = Duration::from_millis(50);
