@@ -62,14 +62,6 @@ pub fn objective(set: &str) -> Result<Option<Duration>> {
     }
 }
 
-/// A new schema that no other drill has, owned by the extension's owner.
-pub fn scratch_schema() -> Result<String> {
-    // SAFETY: reads a plain variable of this backend.
-    let schema = format!("agent_backup_drill_{}", unsafe { pg_sys::MyProcPid });
-    as_owner(|| sql::execute(&format!("CREATE SCHEMA {schema}"), &[]))?;
-    Ok(schema)
-}
-
 /// The sample queries of a set: name, text, and whose rights it runs with.
 pub fn queries(set: &str) -> Result<Vec<(String, String, String)>> {
     as_owner(|| {

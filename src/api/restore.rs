@@ -27,6 +27,7 @@ fn restore_plan(
     mode: default!(Option<Text>, "'replace'"),
     where_clause: default!(Option<Text>, "NULL"),
     create_missing: default!(Option<bool>, "false"),
+    allow_drift: default!(Option<bool>, "false"),
     set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
@@ -52,6 +53,7 @@ fn restore_plan(
             where_clause: where_clause.as_deref(),
             create_missing: create_missing.unwrap_or(false),
             safety_backup: true,
+            allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
             is_drill: false,
         };
@@ -64,7 +66,8 @@ fn restore_plan(
 /// `SELECT * FROM agent_backup.restore('latest', confirm => true);`
 ///
 /// `backup`: `latest`, an id of `agent_backup.backups`, or a path; `tables`: some of it only; without `confirm` the plan is
-/// shown. `create_missing` makes tables that are not here by the statements in the backup, which only a superuser may.
+/// shown. `allow_drift` restores also
+/// where columns were dropped, retyped or added since. `create_missing` makes tables that are not here by the statements in the backup, which only a superuser may.
 /// What is there now is saved first (`safety_backup`), and `undo_restore` puts it back. One row per step with its rows
 /// and what was proved.
 ///
@@ -77,6 +80,7 @@ fn restore_set(
     tables: default!(Option<Vec<Option<Text>>>, "NULL"),
     confirm: default!(Option<bool>, "false"),
     create_missing: default!(Option<bool>, "false"),
+    allow_drift: default!(Option<bool>, "false"),
     safety_backup: default!(Option<bool>, "true"),
     set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
@@ -103,6 +107,7 @@ fn restore_set(
             where_clause: None,
             create_missing: create_missing.unwrap_or(false),
             safety_backup: safety_backup.unwrap_or(true),
+            allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
             is_drill: false,
         };
@@ -130,6 +135,7 @@ fn restore_table(
     where_clause: default!(Option<Text>, "NULL"),
     confirm: default!(Option<bool>, "false"),
     create_missing: default!(Option<bool>, "false"),
+    allow_drift: default!(Option<bool>, "false"),
     safety_backup: default!(Option<bool>, "true"),
     set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
@@ -156,6 +162,7 @@ fn restore_table(
             where_clause: where_clause.as_deref(),
             create_missing: create_missing.unwrap_or(false),
             safety_backup: safety_backup.unwrap_or(true),
+            allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
             is_drill: false,
         };
@@ -199,6 +206,7 @@ fn undo_restore(
             where_clause: None,
             create_missing: false,
             safety_backup: true,
+            allow_drift: true,
             count_rows: true,
             is_drill: false,
         };
@@ -207,7 +215,7 @@ fn undo_restore(
 }
 
 fn planned_or_done(request: &Request, confirm: Option<bool>, undoes: Option<i64>) -> OurResult<Vec<Step>> {
-    if confirm.unwrap_or(false) { Ok(restore::run(request, undoes)?.steps) } else { restore::show(request) }
+    if confirm.unwrap_or(false) { restore::run(request, undoes) } else { restore::show(request) }
 }
 
 /// The rows of a plan or a report.

@@ -20,6 +20,7 @@ use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::user::{ActingAs, Restriction};
 use crate::server::{failpoint, sql};
 use crate::table::catalog::{Kind, Table};
+use crate::table::scratch;
 
 /// The application's own checks, where it has them.
 const QUALITY_CHECKS: &str = "run_all_quality_checks";
@@ -70,7 +71,7 @@ impl Drill<'_> {
         let source = source::open(location)?;
         source.check_beside()?;
         self.step("open", None, None, begun, "ok", "manifest and container belong together".into());
-        let schema = journal_drills::scratch_schema()?;
+        let schema = scratch::create("drill", journal::owner()?)?;
         let _formats = Pinned::formats()?;
         let copies = self.make_tables(&source, &schema)?;
         self.fill(&source, &copies)?;
@@ -78,7 +79,7 @@ impl Drill<'_> {
         failpoint::reach("drill")?;
         self.quality_checks(&schema, &copies)?;
         self.sample_queries(&schema)?;
-        journal::as_owner(|| sql::execute(&format!("DROP SCHEMA {} CASCADE", ident::quote(&schema)), &[]).map(drop))
+        scratch::remove(&schema)
     }
 
     fn step(
@@ -134,6 +135,7 @@ impl Drill<'_> {
                 where_clause: None,
                 create_missing: false,
                 safety_backup: false,
+                allow_drift: true,
                 count_rows: false,
                 is_drill: true,
             };
@@ -178,7 +180,7 @@ impl Drill<'_> {
         let checked = attempt(|| {
             journal_drills::copy_function(&found, schema)?;
             let query = format!("SELECT pg_catalog.to_jsonb(c) FROM {}.{QUALITY_CHECKS}() AS c", ident::quote(schema));
-            Statement { text: &query, rights_of: found.owner, code_as: found.owner }.rows()
+            Statement::reading(&query, found.owner, found.owner).rows()
         });
         let (status, rows, details) = match checked {
             Err(failure) => ("warning", None, format!("could not run: {}", failure.message)),
@@ -204,7 +206,7 @@ impl Drill<'_> {
                 let path = Pinned::nothing();
                 path.set("search_path", &format!("{}, public", ident::quote(schema)))?;
                 path.set("transaction_read_only", "on")?;
-                Statement { text: &query, rights_of: role, code_as: role }.execute()
+                Statement::reading(&query, role, role).execute()
             });
             let (status, rows, details) = match ran {
                 Ok(rows) => ("ok", Some(rows.cast_signed()), "ran".to_owned()),

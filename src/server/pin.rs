@@ -64,11 +64,6 @@ impl Pinned {
         )
     }
 
-    /// As `set`, for a setting that only a superuser may change: the extension itself does, for its own statements.
-    pub fn set_privileged(&self, name: &str, value: &str) -> Result<()> {
-        self.set_as(pg_sys::GucContext::PGC_SUSET, name, value)
-    }
-
     fn set_as(&self, context: pg_sys::GucContext::Type, name: &str, value: &str) -> Result<()> {
         let (c_name, c_value) = (c_string(name)?, c_string(value)?);
         // SAFETY: both strings are NUL-terminated and are copied by the callee; GUC_ACTION_SAVE belongs to our level.

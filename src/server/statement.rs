@@ -22,9 +22,29 @@ pub struct Statement<'a> {
     pub rights_of: pg_sys::Oid,
     /// Who runs the code of others.
     pub code_as: pg_sys::Oid,
+    /// Whether triggers of the table that it writes are left out; its partitions' are not.
+    pub skip_triggers: bool,
 }
 
-impl Statement<'_> {
+impl<'a> Statement<'a> {
+    /// A statement that reads.
+    pub fn reading(text: &'a str, rights_of: pg_sys::Oid, code_as: pg_sys::Oid) -> Self {
+        Statement { text, rights_of, code_as, skip_triggers: false }
+    }
+
+    /// Analyses it, and refuses one whose result can differ from call to call.
+    pub fn check_stable(&self) -> Result<()> {
+        let text = encoding::c_string(self.text)?;
+        let _owner = ActingAs::user(self.code_as, Restriction::SecurityRestricted);
+        let query = analyse(&text, self.rights_of)?;
+        // SAFETY: walks the tree that was just made.
+        if unsafe { pg_sys::contain_volatile_functions(query.cast()) } {
+            let reason = "it calls a volatile function, whose answer can differ from row to row".to_owned();
+            return Err(Error::InvalidOption { option: "where_clause", reason });
+        }
+        Ok(())
+    }
+
     /// Runs it; the number of rows that it touched.
     pub fn execute(&self) -> Result<u64> {
         self.run().map(|(count, _)| count)
@@ -58,6 +78,12 @@ impl Statement<'_> {
                 0,
             );
             pg_sys::ExecutorStart(description, 0);
+            if self.skip_triggers {
+                let opened = (*(*description).estate).es_opened_result_relations;
+                for relation in PgList::<pg_sys::ResultRelInfo>::from_pg(opened).iter_ptr() {
+                    (*relation).ri_TrigDesc = std::ptr::null_mut();
+                }
+            }
             pg_compat::executor_run(description);
             pg_sys::ExecutorFinish(description);
             let count = (*(*description).estate).es_processed;

@@ -15,6 +15,7 @@ use crate::run::source::Source;
 use crate::run::unpack::{self, Checked};
 use crate::server::encoding::Encoding;
 use crate::server::snapshot::Snapshot;
+use crate::server::statement::Statement;
 use crate::table::catalog::Table;
 use crate::table::load::Load;
 
@@ -92,12 +93,26 @@ fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping, wanted
         }
     };
     let columns = mapping.names();
+    if columns.is_empty() && !table.columns.is_empty() {
+        // To COPY no column means every column.
+        while next()?.is_some() {}
+        let damage = tally.verdict(entry).0.into_iter().next();
+        return damage.map_or_else(|| rows_of_defaults(table, entry.rows), |problem| Err(source.damaged(problem)));
+    }
     let load = Load { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
     let rows = load.run(&mut next)?;
     match tally.verdict(entry).0.into_iter().next() {
         Some(problem) if is_whole => Err(source.damaged(problem)),
         _ => Ok(rows),
     }
+}
+
+/// Rows that the backup says nothing of but that they are there.
+fn rows_of_defaults(table: &Table, count: u64) -> Result<u64> {
+    let text = format!("INSERT INTO {} SELECT FROM pg_catalog.generate_series(1, {count})", table.name.qualified());
+    // SAFETY: reads this backend's state.
+    let rights_of = unsafe { pg_sys::GetUserId() };
+    Statement::reading(&text, rights_of, table.owner).execute()
 }
 
 /// The rows of a chunk that have the wanted fields, each with its line end. A row that is no CSV matches nothing.

@@ -22,6 +22,7 @@ use crate::server::statement::Statement;
 use crate::server::{lock, sql};
 use crate::table::catalog::Table;
 use crate::table::stage::{Stage, Way};
+use crate::table::triggers;
 
 /// What to do with a record that is there, and with parents that are not.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +65,7 @@ pub fn run(
         }
         let source = source::open(Location::of(listed))?;
         let mut bringing = Bringing { source: &source, choices, outcomes: Vec::new(), seen: HashSet::new() };
-        if bringing.from_table(table, key)? {
+        if bringing.find(table, key)? {
             record(&source, &bringing.outcomes, begun)?;
             return Ok(bringing.outcomes);
         }
@@ -113,7 +114,7 @@ struct Bringing<'a> {
 
 impl Bringing<'_> {
     /// False where the backup has no such table or no such record.
-    fn from_table(&mut self, table: &str, key: &dyn Fn(&Table) -> Result<Vec<(String, String)>>) -> Result<bool> {
+    fn find(&mut self, table: &str, key: &dyn Fn(&Table) -> Result<Vec<(String, String)>>) -> Result<bool> {
         let number = match self.source.member(table) {
             Ok((number, _)) => number,
             Err(Error::NotInBackup { near, .. }) if ident::find(table)?.is_none() => {
@@ -143,6 +144,7 @@ impl Bringing<'_> {
             where_clause: Some(filter),
             create_missing: false,
             safety_backup: false,
+            allow_drift: true,
             count_rows: false,
             is_drill: false,
         }
@@ -157,7 +159,8 @@ impl Bringing<'_> {
         let qualified = name.qualified();
         let request = self.request(&qualified, &filter);
         let oid = ident::oid_of(name).ok_or_else(|| unexpected("no table"))?;
-        lock::table(oid, pg_sys::RowExclusiveLock, &name.display())?;
+        let live = plan::described(oid)?;
+        lock::table(oid, triggers::lock_for(&live)?, &name.display())?;
         let _snapshot = Snapshot::push()?;
         let item = plan::items(&request)?.pop().ok_or_else(|| unexpected("no table"))?;
         let live = item.live.as_ref().ok_or_else(|| Error::Replaced { table: name.display() })?;
@@ -166,14 +169,15 @@ impl Bringing<'_> {
         let wanted = wanted(self.source, number, live, &key)?;
         fill::fill_matching(self.source, number, &stage.table, &item.mapping, wanted)?;
         let rows = Rows::new(&request, &item, live, &stage)?;
-        let found = rows.staged()?;
-        if found == 0 {
-            stage.drop_table()?;
+        if rows.keep_filtered()? == 0 {
+            rows.silence.end()?;
+            stage.finish()?;
             return Ok(false);
         }
         self.parents(live, &stage, &filter)?;
         let status = self.write(&rows)?;
-        stage.drop_table()?;
+        rows.silence.end()?;
+        stage.finish()?;
         self.outcomes.push(Outcome {
             table: name.display(),
             status,
@@ -185,8 +189,6 @@ impl Bringing<'_> {
     }
 
     fn write(&self, rows: &Rows) -> Result<&'static str> {
-        let pinned = Pinned::nothing();
-        pinned.set_privileged("session_replication_role", "replica")?;
         if rows.execute(&rows.insert(&rows.is_absent()))? > 0 {
             return Ok("restored");
         }
@@ -196,7 +198,8 @@ impl Bringing<'_> {
         if !self.choices.overwrite {
             return Ok("exists");
         }
-        rows.execute(&rows.update())?;
+        rows.overwrite()?;
+        rows.execute(&rows.insert(&rows.is_absent()))?;
         Ok("overwritten")
     }
 
@@ -218,10 +221,10 @@ impl Bringing<'_> {
     fn parents(&mut self, live: &Table, stage: &Stage, filter: &str) -> Result<()> {
         for key in after::foreign_keys(&[live.oid])?.into_iter().filter(|key| key.child == live.oid) {
             let Some(values) = referred(&key, live, stage, filter)? else { continue };
-            if is_there(&key, live, stage, filter)? {
+            let parent = ident::name_of(key.parent)?;
+            if is_there(&key, &parent, &values)? {
                 continue;
             }
-            let parent = ident::name_of(key.parent)?;
             let missing = || Error::ParentMissing {
                 table: live.name.display(),
                 parent: parent.display(),
@@ -244,13 +247,10 @@ impl Bringing<'_> {
     }
 
     fn is_itself(&self, live: &Table, stage: &Stage, key: &ForeignKey, filter: &str) -> Result<bool> {
-        let same: Vec<String> = (key.columns.iter().zip(&key.keys).zip(&key.operators))
-            .map(|((column, other), operator)| format!("{other} {operator} {column}"))
-            .collect();
+        let same = key.equalities("", "");
         let name = ident::quote(&live.name.name);
-        let text =
-            format!("SELECT 1 FROM {} AS {name} WHERE {filter} AND {}", stage.name.qualified(), same.join(" AND "));
-        Ok(!Statement { text: &text, rights_of: journal::owner()?, code_as: live.owner }.rows()?.is_empty())
+        let text = format!("SELECT 1 FROM {} AS {name} WHERE {filter} AND {same}", stage.name.qualified());
+        Ok(!Statement::reading(&text, journal::owner()?, live.owner).rows()?.is_empty())
     }
 }
 
@@ -259,26 +259,16 @@ fn referred(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> Resu
     let name = ident::quote(&live.name.name);
     let columns: Vec<String> = key.columns.iter().map(|column| format!("{name}.{column}")).collect();
     let text = format!("SELECT {} FROM {} AS {name} WHERE {filter}", columns.join(", "), stage.name.qualified());
-    let rows = Statement { text: &text, rights_of: journal::owner()?, code_as: live.owner }.rows()?;
+    let rows = Statement::reading(&text, journal::owner()?, live.owner).rows()?;
     let values: Option<Vec<String>> = rows.into_iter().next().unwrap_or_default().into_iter().collect();
     let unquoted = |column: &String| column.trim_matches('"').replace("\"\"", "\"");
     Ok(values.map(|values| key.keys.iter().map(unquoted).zip(values).collect()))
 }
 
 /// Whether the parent is there, locked as the server's own check locks it.
-fn is_there(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> Result<bool> {
-    let name = ident::quote(&live.name.name);
-    let same: Vec<String> = (key.columns.iter().zip(&key.keys).zip(&key.operators))
-        .map(|((column, other), operator)| format!("\"the parent\".{other} {operator} {name}.{column}"))
-        .collect();
-    let text = format!(
-        "SELECT 1 FROM {} AS \"the parent\", (SELECT * FROM {} AS {name} WHERE {filter}) AS {name} WHERE {} \
-         FOR KEY SHARE OF \"the parent\"",
-        key.parent_name,
-        stage.name.qualified(),
-        same.join(" AND ")
-    );
-    Ok(!Statement { text: &text, rights_of: journal::owner()?, code_as: key.child_owner }.rows()?.is_empty())
+fn is_there(key: &ForeignKey, parent: &TableName, values: &[(String, String)]) -> Result<bool> {
+    let text = format!("SELECT 1 FROM {} WHERE {} FOR KEY SHARE", key.parent_name, condition(parent, values)?);
+    Ok(!Statement::reading(&text, journal::owner()?, key.parent_owner).rows()?.is_empty())
 }
 
 /// The key as the types of its columns write it, so that `00042` finds 42.
@@ -287,7 +277,7 @@ fn canonical(live: &Table, key: Vec<(String, String)>) -> Result<Vec<(String, St
     key.into_iter()
         .map(|(column, value)| {
             let text = format!("SELECT {}", literal(live, &column, &value)?);
-            let rows = Statement { text: &text, rights_of: journal::owner()?, code_as: live.owner }.rows()?;
+            let rows = Statement::reading(&text, journal::owner()?, live.owner).rows()?;
             let written = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
             Ok((column, written.unwrap_or(value)))
         })
