@@ -11,6 +11,7 @@ pub mod compress;
 pub mod digest;
 pub mod error;
 pub mod inflate;
+mod md5_lanes;
 pub mod pool;
 pub mod spool;
 
