@@ -2,6 +2,7 @@
 
 pub mod catalog; // what a table is
 pub mod ddl; // how it would be made again
+pub mod fingerprint; // whether its definition may have changed
 pub mod scan; // its rows, copied off the backend
 pub mod select; // what of a table is read
 pub mod value; // how one column's values travel
