@@ -38,7 +38,8 @@ impl<'a> Writing<'a> {
         started: DateTime<Utc>,
         compression: Compression,
     ) -> Result<Self> {
-        let staged = stage(directory, &names::encode(set))?;
+        // The container's writer hashes every byte that it writes.
+        let staged = stage(directory, &names::encode(set))?.hashed_by_caller();
         let writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
         Ok(Writing { directory, set, started, compression, writer })
     }
@@ -60,7 +61,8 @@ impl<'a> Writing<'a> {
 
         let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
         failpoint::reach("publish")?;
-        let container = written.out.publish(&names::container(self.set, &suffix, self.compression))?;
+        let name = names::container(self.set, &suffix, self.compression);
+        let container = written.out.publish_hashed(&name, written.sha256)?;
         let unfinished = Unfinished { directory: self.directory, name: Some(container.name.clone()) };
         failpoint::reach("publish_manifest")?;
         let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;

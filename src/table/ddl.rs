@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::server::{facts, sql};
+use crate::table::fingerprint;
 
 /// Sections in the order of replay. Data is loaded before `sequence_value`.
 const SECTIONS: &[&str] = &[
@@ -44,8 +45,7 @@ pub struct Definitions {
 /// Reads the definitions of tables, or takes those of an earlier backup while the catalogue has not changed since: the
 /// queries cost more than a small backup. Sequences have their present values in any case.
 pub fn definitions(members: &[pg_sys::Oid], earlier: impl FnOnce() -> Option<Manifest>) -> Result<Definitions> {
-    let arguments = [members.to_vec().into()];
-    let fingerprint = sql::text(include_str!("../../sql/query/ddl_fingerprint.sql"), &arguments)?;
+    let fingerprint = Some(fingerprint::of(members, &facts::server()?.version));
     if let Some(earlier) = earlier().filter(|earlier| earlier.ddl_fingerprint == fingerprint && is_ours(earlier)) {
         let statements = earlier.ddl.into_iter().map(with_present_value).collect::<Result<Vec<_>>>()?;
         return Ok(Definitions { statements, left_out: earlier.left_out, fingerprint });

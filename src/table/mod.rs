@@ -2,6 +2,7 @@
 
 pub mod catalog; // what a table is
 pub mod ddl; // how it would be made again
+pub mod fingerprint; // whether its definition may have changed
 pub mod load; // rows into a table, by COPY
 pub mod scan; // its rows, copied off the backend
 pub mod scratch; // schemas that live as long as a call
