@@ -7,8 +7,8 @@ use memchr::memchr;
 #[error("not a row of CSV: {0}")]
 pub struct NotCsv(&'static str);
 
-/// The fields of one row. Kept between rows, so that reading allocates nothing.
-#[derive(Debug, Default)]
+/// The fields of one row, or of several. Kept between rows, so that reading allocates nothing.
+#[derive(Debug, Default, Clone)]
 pub struct CsvFields {
     /// The texts without quotes, each followed by a zero byte, so that C can take them.
     text: Vec<u8>,
@@ -20,8 +20,13 @@ impl CsvFields {
     /// Replaces what it holds by the fields of a row, given without its line end. Errors: a quote that is not closed, or
     /// text behind a closing quote.
     pub fn read(&mut self, row: &[u8]) -> Result<(), NotCsv> {
-        self.text.clear();
-        self.fields.clear();
+        self.clear();
+        self.append(row)
+    }
+
+    /// Adds the fields of a further row behind those it holds; a chunk's fields then lie in one piece of memory.
+    /// Errors: as `read`.
+    pub fn append(&mut self, row: &[u8]) -> Result<(), NotCsv> {
         let mut at = 0;
         loop {
             let start = self.text.len();
@@ -36,6 +41,12 @@ impl CsvFields {
                 Some(_) => return Err(NotCsv("text follows a closing quote")),
             }
         }
+    }
+
+    /// Forgets what it holds.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.fields.clear();
     }
 
     /// How many fields the row has; a row of no columns counts as one NULL.
@@ -104,6 +115,16 @@ mod tests {
     #[test]
     fn quotes_hide_commas_line_ends_and_quotes() {
         assert_eq!(fields("\"a,\n\"\"b\",c"), [Some("a,\n\"b".into()), Some("c".into())]);
+    }
+
+    #[test]
+    fn rows_add_up() {
+        let mut fields = CsvFields::default();
+        fields.append(b"a,").unwrap();
+        fields.append(b"\"\",b").unwrap();
+        let all: Vec<_> = (0..fields.len()).map(|index| fields.get(index)).collect();
+        assert_eq!(all, [Some(&b"a"[..]), None, Some(b""), Some(b"b")]);
+        assert_eq!(fields.get_with_nul(3), Some(&b"b\0"[..]));
     }
 
     #[test]
