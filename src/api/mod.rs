@@ -3,8 +3,10 @@
 
 mod argument;
 mod backup;
+pub mod compare;
 pub mod export;
 pub mod lock_key;
+mod read;
 mod reconcile;
 pub mod sets;
 

@@ -74,21 +74,16 @@ impl Shown {
     }
 }
 
-/// Appends a JSON object of names with the fields from place `first` on.
-pub fn json_object<'a>(
-    names: impl IntoIterator<Item = (&'a str, Shown)>,
-    fields: &CsvFields,
-    first: usize,
-    out: &mut Vec<u8>,
-) {
+/// Appends a JSON object of columns: each a name, how its text reads, and the text, none for NULL.
+pub fn json_object<'a>(columns: impl IntoIterator<Item = (&'a str, Shown, Option<&'a [u8]>)>, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (index, (name, shown)) in names.into_iter().enumerate() {
+    for (index, (name, shown, field)) in columns.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         json_string::<false>(name.as_bytes(), out);
         out.push(b':');
-        match fields.get(first + index) {
+        match field {
             None => out.extend_from_slice(b"null"),
             Some(field) => shown.write(field, out),
         }
@@ -140,10 +135,12 @@ mod tests {
 
     #[test]
     fn values_read_in_json_as_their_type_asks() {
-        let names = [("n", "numeric(3,1)"), ("f", "real"), ("b", "boolean"), ("j", "jsonb"), ("t\"", "text"), ("x", "date")];
+        let names =
+            [("n", "numeric(3,1)"), ("f", "real"), ("b", "boolean"), ("j", "jsonb"), ("t\"", "text"), ("x", "date")];
         let mut out = vec![];
-        let typed = names.iter().map(|(name, of)| (*name, Shown::of_type(of)));
-        json_object(typed, &of("-1.50,NaN,t,\"{\"\"a\"\": 1}\",\"a\nb\","), 0, &mut out);
+        let fields = of("-1.50,NaN,t,\"{\"\"a\"\": 1}\",\"a\nb\",");
+        let columns = names.iter().enumerate().map(|(at, (name, of))| (*name, Shown::of_type(of), fields.get(at)));
+        json_object(columns, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, r#"{"n":-1.50,"f":"NaN","b":true,"j":{"a": 1},"t\"":"a\nb","x":null}"#);
     }

@@ -1,12 +1,14 @@
 //! What is asked of the running server around the work itself: settings that are pinned and put back, the one
 //! snapshot, table locks, a failure that costs one table and not the call, whose rights code runs with.
 
+pub mod convert;
 pub mod facts;
 pub mod failpoint;
 pub mod lock;
 pub mod pin;
 pub mod privilege;
 pub mod progress;
+pub mod results;
 pub mod snapshot;
 pub mod sql;
 pub mod subtransaction;

@@ -81,8 +81,7 @@ impl<T: Send + 'static, R: Send + 'static> Crew<T, R> {
         work: impl Fn(T) -> Result<R, StreamError> + Send + Sync + 'static,
     ) -> Result<Self, StreamError> {
         let threads = threads.max(1);
-        let state =
-            State { queue: VecDeque::new(), done: Vec::new(), running: 0, stopped: false, failure: None };
+        let state = State { queue: VecDeque::new(), done: Vec::new(), running: 0, stopped: false, failure: None };
         let shared = Arc::new(Shared { depth: threads + 1, state: Mutex::new(state), changed: Condvar::new() });
         let work = Arc::new(work);
         let mut crew = Crew { shared, threads: Vec::new() };

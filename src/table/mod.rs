@@ -1,9 +1,12 @@
 //! The only door to user tables.
 
 pub mod catalog; // what a table is
+pub mod computed; // generated columns of rows that are in no table
 pub mod ddl; // how it would be made again
+pub mod rows; // fields of a backup as values
 pub mod scan; // its rows, copied off the backend
 pub mod select; // what of a table is read
+pub mod sorted; // rows in order, in bounded memory
 pub mod value; // how one column's values travel
 
 use pgrx::pg_sys;
