@@ -69,7 +69,7 @@ fn copy(source: &Source, number: usize, width: usize, mut maker: RowMaker, mut r
         let part = part.map_err(|problem| source.damaged(problem))?;
         tally.add(entry, chunk, Ok((part.rows, part.digest)));
         for row in 0..part.rows {
-            place.row = chunk.first_row + row + 1;
+            place.at_row(chunk.first_row + row + 1);
             maker.put(&part.fields, row as usize * width.max(1), &mut place, &mut results);
         }
         Ok(ControlFlow::Continue(()))

@@ -85,13 +85,13 @@ impl<'a> RowMaker<'a> {
     pub fn put(&mut self, fields: &CsvFields, first: usize, place: &mut Place, results: &mut Results) {
         for (index, way) in self.ways.iter_mut().enumerate() {
             let Way::Field(input) = way else { continue };
-            place.column = index;
+            place.at_column(Some(index));
             let text = fields.get_with_nul(first + input.field);
             self.nulls[index] = text.is_none();
             // SAFETY: the text ends in its only zero byte; what the function allocates is copied by `results`.
             self.values[index] = unsafe { self.scratch.switch_to(|_| input.read(text, self.convert_from)) };
         }
-        place.column = usize::MAX;
+        place.at_column(None);
         // SAFETY: both have an item for each column of the description, which is that of the results.
         unsafe {
             if let Some(computed) = &mut self.computed {
@@ -103,7 +103,7 @@ impl<'a> RowMaker<'a> {
     }
 
     /// Says in the context of an error which row and column it is of, while the result lives.
-    pub fn place(&self, table: String) -> Box<Place> {
+    pub fn place(&self, table: String) -> Place {
         Place::push(table, self.description.iter().map(name_of).collect())
     }
 }
@@ -143,36 +143,50 @@ fn name_of(column: &pg_sys::FormData_pg_attribute) -> String {
     unsafe { owned_text(column.attname.data.as_ptr()) }.unwrap_or_default()
 }
 
-/// Where the reading is, for the context of an error. It is known to the server while it lives.
-pub struct Place {
+/// Where the reading is. It is in the context of an error that is raised while this lives.
+pub struct Place(*mut Listed);
+
+struct Listed {
     callback: pg_sys::ErrorContextCallback,
     table: String,
     columns: Vec<String>,
-    /// From 1.
-    pub row: u64,
-    /// From 0; beyond the last where no column is in work.
-    column: usize,
+    row: u64,
+    column: Option<usize>,
 }
 
 impl Place {
-    fn push(table: String, columns: Vec<String>) -> Box<Self> {
-        let callback = pg_sys::ErrorContextCallback::default();
-        let mut place = Box::new(Place { callback, table, columns, row: 0, column: usize::MAX });
-        place.callback.callback = Some(say_place);
-        place.callback.arg = (&raw mut *place).cast();
-        // SAFETY: the box keeps its address, and Drop takes it off the list again.
+    fn push(table: String, columns: Vec<String>) -> Self {
+        let listed = Listed { callback: Default::default(), table, columns, row: 0, column: None };
+        let listed = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(listed);
+        // SAFETY: it is in the memory of the call, which outlives this; an error takes the list back to what it was.
         unsafe {
-            place.callback.previous = pg_sys::error_context_stack;
-            pg_sys::error_context_stack = &raw mut place.callback;
+            (*listed).callback.callback = Some(say_place);
+            (*listed).callback.arg = listed.cast();
+            (*listed).callback.previous = pg_sys::error_context_stack;
+            pg_sys::error_context_stack = &raw mut (*listed).callback;
         }
-        place
+        Place(listed)
+    }
+
+    /// The row that is read now, from 1.
+    pub fn at_row(&mut self, row: u64) {
+        // SAFETY: it is there until the call ends.
+        unsafe { (*self.0).row = row }
+    }
+
+    fn at_column(&mut self, column: Option<usize>) {
+        // SAFETY: as above.
+        unsafe { (*self.0).column = column }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // SAFETY: also while an error unwinds: the list would point to freed memory.
-        unsafe { pg_sys::error_context_stack = self.callback.previous }
+        // An error on its way is reported to the client when all of this is unwound, and must find it listed then.
+        if !std::thread::panicking() {
+            // SAFETY: as above.
+            unsafe { pg_sys::error_context_stack = (*self.0).callback.previous }
+        }
     }
 }
 
@@ -180,11 +194,12 @@ unsafe extern "C-unwind" {
     fn errcontext_msg(format: *const c_char, ...) -> c_int;
 }
 
-unsafe extern "C-unwind" fn say_place(place: *mut c_void) {
-    // SAFETY: the argument that `push` gave, which lives while the callback is listed.
-    let place = unsafe { &*place.cast::<Place>() };
-    let column = place.columns.get(place.column).map(|name| format!(", column \"{name}\"")).unwrap_or_default();
-    let text = format!("backup of {}, row {}{column}\0", place.table, place.row);
+unsafe extern "C-unwind" fn say_place(listed: *mut c_void) {
+    // SAFETY: the argument that `push` gave, which is there while the callback is listed.
+    let listed = unsafe { &*listed.cast::<Listed>() };
+    let name = listed.column.and_then(|column| listed.columns.get(column));
+    let column = name.map(|name| format!(", column \"{name}\"")).unwrap_or_default();
+    let text = format!("backup of {}, row {}{column}\0", listed.table, listed.row);
     // SAFETY: both strings end in a zero byte and are copied.
     unsafe { errcontext_msg(c"%s".as_ptr(), text.as_ptr().cast::<c_char>()) };
 }
