@@ -34,6 +34,11 @@ extension_sql_file!(
         api::sets::remove_table
     ]
 );
+extension_sql_file!(
+    "../sql/55_compare.sql",
+    name = "compare",
+    requires = ["schema", api::compare::verify_backup, api::compare::assess]
+);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

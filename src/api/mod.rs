@@ -4,9 +4,11 @@
 
 mod argument;
 mod backup;
+pub mod compare;
 mod drill;
 pub mod export;
 pub mod lock_key;
+mod read;
 mod reconcile;
 mod record;
 mod restore;
