@@ -7,6 +7,7 @@ pub mod export;
 pub mod lock_key;
 mod reconcile;
 pub mod sets;
+pub mod verify;
 
 use std::time::Duration;
 
