@@ -14,7 +14,7 @@ use crate::journal::{self, Member};
 use crate::journal_checks::{self, Holding, LogRow};
 use crate::run::drift::{self, Live};
 use crate::run::source::{self, Location};
-use crate::run::verify::finding::{Line, Status};
+use crate::run::verify::finding::{Line, Problem, Status};
 use crate::run::verify::{self, Level, Verdict};
 use crate::run::{place, say};
 use crate::server::pin::Pinned;
@@ -82,6 +82,8 @@ struct Day<'a> {
 struct Account {
     problems: Vec<String>,
     notes: Vec<String>,
+    /// The newest backup of the table cannot be relied on; a late one can.
+    is_bad: bool,
     details: Map<String, Value>,
 }
 
@@ -133,7 +135,7 @@ impl Day<'_> {
         let status = account.status();
         let good = of_table.iter().find(|h| {
             let judged_now = row.backup_id.as_ref() == Some(&h.backup_id);
-            if judged_now { status != Status::Failed } else { !h.is_bad && h.status == "complete" }
+            if judged_now { !account.is_bad } else { !h.is_bad && h.status == "complete" }
         });
         let said = if status == Status::Failed { &account.problems } else { &account.notes };
         let error = (!said.is_empty()).then(|| said.join("; "));
@@ -162,6 +164,7 @@ impl Day<'_> {
         if newest.status != "complete" {
             account.notes.push(format!("the backup is {}", newest.status));
         }
+        let late = account.problems.len();
         let verdict = self.verdict(&newest.backup_id)?;
         row.backup_id = Some(newest.backup_id.clone());
         account.tell("backup_file", verdict.location.path().display().to_string());
@@ -180,6 +183,8 @@ impl Day<'_> {
             row.checksum = row.checksum.take().or(lines.iter().find_map(|line| line.checksum.clone()));
             row.took += lines.iter().map(|line| line.took).sum();
         }
+        account.is_bad = account.problems.len() > late;
+        account.notes.extend(verdict.definitions().map(Problem::shown));
         account.tell("row_count", row.rows);
         let manifest = verdict.manifest.as_ref();
         let saved = manifest.and_then(|manifest| saved(manifest, &newest.table)).cloned();
@@ -229,7 +234,10 @@ fn not_empty(newest: &Holding, older: &[Holding], live: &Live, account: &mut Acc
         let text = format!("the backup has no row of it, \"{}\" had {}", good.backup_id, good.row_count);
         match live {
             Live::There { rows: Ok(0), .. } => account.notes.push(format!("{text}; the table is empty")),
-            _ => account.problems.push(text),
+            _ => {
+                account.is_bad = true;
+                account.problems.push(text);
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     let mut of_entries: Vec<Option<ContainerError>> = Vec::new();
     if level >= Level::Hash {
         let hashes = hash(source)?;
-        checked.lines.push(whole(source, &hashes, facts));
+        checked.lines.extend(whole(source, &hashes, facts));
         of_entries = hashes.entries.into_iter().map(std::result::Result::err).collect();
         checked.file_sha256 = hashes.file_sha256;
     }
@@ -60,27 +60,27 @@ fn hash(source: &Source) -> Result<Hashes> {
     }
 }
 
-/// The file as a whole: what lies between the entries, and the hash that the catalogue has.
-fn whole(source: &Source, hashes: &Hashes, facts: Option<&Facts>) -> Line {
+/// The file as a whole: what lies between the entries, and the hash that the catalogue has. Damage of an entry is told
+/// with it and is no other table's.
+fn whole(source: &Source, hashes: &Hashes, facts: Option<&Facts>) -> Option<Line> {
     const CHECK: &str = "hash";
     let path = source.location.path();
     let told = facts.and_then(|facts| facts.file_sha256.as_deref());
-    let problem = match (&hashes.between.0[..], &hashes.file_sha256) {
-        ([first, ..], _) => Some(Problem::in_file(first, &path)),
-        ([], Some(found)) if told.is_some_and(|told| told != found) => {
-            let text = format!(
-                "the SHA-256 of file \"{}\" is {found}, the catalogue says {}",
-                path.display(),
-                told.unwrap_or_default()
-            );
-            Some(Problem::new("changed", text))
+    let entries_fit = hashes.entries.iter().all(std::result::Result::is_ok);
+    if let Some(first) = hashes.between.0.first() {
+        return Some(Line::bad_file(CHECK, Problem::in_file(first, &path)));
+    }
+    match (&hashes.file_sha256, told) {
+        (Some(found), Some(told)) if told != found => {
+            let text = format!("the SHA-256 of file \"{}\" is {found}, the catalogue says {told}", path.display());
+            let line = Line::bad(None, CHECK, Problem::new("changed", text));
+            Some(Line { spreads: entries_fit, ..line })
         }
-        _ => None,
-    };
-    match (problem, told) {
-        (Some(problem), _) => Line::bad(None, CHECK, problem),
-        (None, Some(told)) => Line::good(None, CHECK, format!("the SHA-256 of the file is the listed {told}")),
-        (None, None) => Line::good(None, CHECK, "the SHA-256 of the file's content is the manifest's"),
+        (_, Some(told)) => Some(Line::good(None, CHECK, format!("the SHA-256 of the file is the listed {told}"))),
+        (_, None) if entries_fit => {
+            Some(Line::good(None, CHECK, "the SHA-256 of the file's content is the manifest's"))
+        }
+        (_, None) => None,
     }
 }
 

@@ -36,7 +36,7 @@ pub fn examine(location: &Location, facts: Option<&Facts>) -> Result<Examined> {
     let directory = match place::for_reading(&location.directory) {
         Ok(directory) => directory,
         Err(Error::Store(error)) => {
-            let line = Line::bad(None, CHECK, Problem::of_store(&error));
+            let line = Line::bad_file(CHECK, Problem::of_store(&error));
             return Ok(Examined { lines: vec![line], source: None });
         }
         Err(error) => return Err(error),
@@ -144,14 +144,14 @@ impl Pair<'_> {
     fn say_container(&mut self, container: &Found<Opened>, own_listed: bool, manifest_bytes: Option<usize>) {
         let path = self.location.path().display().to_string();
         let line = match container {
-            Err(problem) => Line::bad(None, CHECK, problem.clone()),
+            Err(problem) => Line::bad_file(CHECK, problem.clone()),
             Ok(open) => match (self.wrong_size(open.size, manifest_bytes), &open.opened) {
                 (Some(size), Err(problem)) => {
-                    Line::bad(None, CHECK, Problem::new(size.word, format!("{}; {}", size.text, problem.text)))
+                    Line::bad_file(CHECK, Problem::new(size.word, format!("{}; {}", size.text, problem.text)))
                 }
-                (None, Err(problem)) => Line::bad(None, CHECK, problem.clone()),
-                (_, Ok(own)) if !own_listed => Line::bad(None, CHECK, self.not_listed(&path, &own.manifest)),
-                (Some(size), Ok(_)) => Line::bad(None, CHECK, size),
+                (None, Err(problem)) => Line::bad_file(CHECK, problem.clone()),
+                (_, Ok(own)) if !own_listed => Line::bad_file(CHECK, self.not_listed(&path, &own.manifest)),
+                (Some(size), Ok(_)) => Line::bad_file(CHECK, size),
                 (None, Ok(_)) => Line::good(None, CHECK, format!("file \"{path}\" has its {} bytes", open.size)),
             },
         };
@@ -171,17 +171,18 @@ impl Pair<'_> {
     }
 
     fn say_beside(&mut self, beside: Option<&Found<Beside>>, listed: bool, own: Option<&[u8]>) {
+        // Of two listed manifests both are the same; of a backup that is not listed the container's own counts.
+        let is_of_own = |bytes: &[u8]| self.location.listed.is_some() || own.is_none_or(|own| own == bytes);
         let line = match beside {
             None => return,
             Some(Err(problem)) if self.location.listed.is_none() => Line::warning(CHECK, problem.clone()),
-            Some(Err(problem)) => Line::bad(None, CHECK, problem.clone()),
+            Some(Err(problem)) => Line::bad_file(CHECK, problem.clone()),
             Some(Ok(Beside { path, bytes })) => {
                 let shown = path.display().to_string();
                 match Manifest::parse(bytes) {
-                    Err(error) => Line::bad(None, CHECK, Problem::in_file(&error, path)),
-                    Ok(manifest) if !listed => Line::bad(None, CHECK, self.not_listed(&shown, &manifest)),
-                    Ok(_) if own.is_some_and(|own| own != bytes.as_slice()) => Line::bad(
-                        None,
+                    Err(error) => Line::bad_file(CHECK, Problem::in_file(&error, path)),
+                    Ok(manifest) if !listed => Line::bad_file(CHECK, self.not_listed(&shown, &manifest)),
+                    Ok(_) if !is_of_own(bytes) => Line::bad_file(
                         CHECK,
                         Problem::new("changed", format!("file \"{shown}\" is not the manifest inside the container")),
                     ),

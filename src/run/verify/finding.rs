@@ -98,6 +98,8 @@ pub struct Line {
     pub remark: String,
     /// How long the check of this table took.
     pub took: Duration,
+    /// What is wrong here is wrong with every table of the backup.
+    pub spreads: bool,
 }
 
 impl Line {
@@ -112,12 +114,18 @@ impl Line {
             problem: None,
             remark: remark.into(),
             took: Duration::ZERO,
+            spreads: false,
         }
     }
 
     /// Something damaged.
     pub fn bad(part: Option<&Part>, check: &'static str, problem: Problem) -> Self {
         Line { status: Status::Failed, problem: Some(problem), ..Line::good(part, check, "") }
+    }
+
+    /// A file that is damaged as a whole, with every table in it.
+    pub fn bad_file(check: &'static str, problem: Problem) -> Self {
+        Line { spreads: true, ..Line::bad(None, check, problem) }
     }
 
     /// Something to look at, which harms no backup.

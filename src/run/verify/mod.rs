@@ -160,8 +160,14 @@ impl Verdict {
     pub fn lines_of<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = &'a Line> {
         self.lines.iter().filter(move |line| match &line.part {
             Some(own) => own == part,
-            None => line.status == Status::Failed,
+            None => line.spreads,
         })
+    }
+
+    /// What is wrong with the definitions, which belong to no table.
+    pub fn definitions(&self) -> impl Iterator<Item = &Problem> {
+        let lines = self.lines.iter().filter(|line| line.part.is_none() && line.check == Level::Decode.name());
+        lines.filter_map(|line| line.problem.as_ref())
     }
 
     /// Keeps the verdict with the backup.
