@@ -13,6 +13,7 @@ mod reconcile;
 mod record;
 mod restore;
 pub mod sets;
+pub mod verify;
 
 use std::time::Duration;
 

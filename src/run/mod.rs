@@ -4,8 +4,10 @@ pub mod adopt; // one backup on disk into the catalogue
 pub mod assess; // a set against its backups
 pub mod backup; // a set into a container
 pub mod compare; // two sides, row by row
+pub mod daily; // whether every table has a good backup of today
 pub mod diff; // a table against a backup
 pub mod differences; // the rows that differ, for people
+pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
 pub mod members; // a set's tables, one scanned while the one before is compressed
@@ -22,3 +24,4 @@ pub mod source; // a backup that is read back
 pub mod sweep; // all rows of a side, worked on by threads
 pub mod unpack; // the chunks of a backup, read back on threads
 pub mod verdict; // two tables, or a table and a backup: the same or not
+pub mod verify; // the proof of a backup, level by level
