@@ -2,7 +2,7 @@
 -- has such a table keeps it: missing columns are added, its rows are not touched, and it is no member of the extension.
 DO $do$
 DECLARE
-    log   regclass := to_regclass('@extschema@.backup_verification_log');
+    log   regclass := pg_catalog.to_regclass('@extschema@.backup_verification_log');
     kind  "char" := (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = log);
     wrong text;
 BEGIN

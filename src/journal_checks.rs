@@ -192,11 +192,11 @@ fn write(rows: &[LogRow]) -> Result<()> {
 fn find() -> Result<Log> {
     let query = "SELECT n.nspname::text, c.relowner, a.atttypid = 'pg_catalog.int4'::regtype, \
                         d.objid IS NOT NULL AND to_regclass('agent_backup.keeps_verification_log') IS NULL \
-                 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
-                 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'backup_verification_log' AND c.relkind IN ('r', 'p') \
-                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'row_count' AND NOT a.attisdropped \
-                 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' \
-                      AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid \
+                 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+                 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'backup_verification_log' AND c.relkind IN ('r', 'p') \
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'row_count' AND NOT a.attisdropped \
+                 LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' \
+                      AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid \
                  WHERE e.extname = 'agent_backup'";
     let found = sql::rows(query, &[], |row| {
         Ok(Log {

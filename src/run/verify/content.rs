@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use agent_backup_core::codec::split;
 use agent_backup_core::container::{ContainerError, Entry, Hashes, Hashing, Tally};
 use agent_backup_core::plan::names;
+use agent_backup_core::stream::Chunk;
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
@@ -140,7 +142,10 @@ fn of_entry(source: &Source, entry: &Entry, changed: Option<ContainerError>, lev
 fn decode(source: &Source, entry: &Entry) -> Result<((u64, String), Vec<ContainerError>, usize)> {
     let mut tally = Tally::default();
     let format = entry.format;
-    let work = move |_, plain: Vec<u8>| Ok(unpack::digest(format, &plain));
+    let work = move |chunk: Chunk, plain: Vec<u8>| {
+        let lines = format.and_then(|format| split::digest_of_lines(format, &plain, chunk.rows));
+        Ok(lines.unwrap_or_else(|| unpack::digest(format, &plain)))
+    };
     unpack::chunks(source, entry, unpack::all(entry), work, |chunk, part| {
         tally.add(entry, chunk, part);
         Ok(ControlFlow::Continue(()))

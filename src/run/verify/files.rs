@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use agent_backup_core::container::parse::MAX_BYTES;
 use agent_backup_core::container::{Container, ContainerError, Manifest};
 use agent_backup_core::plan::names;
 use agent_backup_core::store::Directory;
@@ -17,9 +18,6 @@ use crate::run::source::{Location, Source};
 use crate::run::verify::finding::{Line, Problem};
 
 const CHECK: &str = "exists";
-
-/// Bytes of the largest manifest that is read.
-const MANIFEST_LIMIT: u64 = 1 << 30;
 
 /// The files of a backup, as far as they can be used.
 pub struct Examined {
@@ -95,7 +93,7 @@ impl Pair<'_> {
             let mut bytes = Vec::new();
             let file = self.directory.open_file(&name).map_err(|error| Problem::of_store(&error))?;
             let what = || "the manifest".to_owned();
-            file.take(MANIFEST_LIMIT)
+            file.take(MAX_BYTES + 1)
                 .read_to_end(&mut bytes)
                 .map_err(|source| Problem::in_file(&ContainerError::Read { what: what(), source }, &path))?;
             match bytes.is_empty() {
