@@ -7,7 +7,7 @@ use std::sync::Arc;
 use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
-use agent_backup_core::store::{Directory, StoreError};
+use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
@@ -172,9 +172,4 @@ const MANIFEST_LIMIT: u64 = 1 << 30;
 /// The name that a member had.
 pub fn name_of(member: &Member) -> TableName {
     TableName { schema: member.schema.clone(), name: member.name.clone() }
-}
-
-/// Whether an error says that a file is not there.
-pub fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Store(StoreError::Missing { .. }))
 }
