@@ -90,6 +90,21 @@ fn without_a_key_whole_rows_are_counted() {
 }
 
 #[test]
+fn rows_that_share_what_became_the_key_later_are_paired_and_the_rest_is_missing() {
+    let db = database();
+    db.run(
+        "SELECT agent_backup.create_set('s'); CREATE TABLE t (id int NOT NULL, s text); INSERT INTO t VALUES (1, 'a'), (1, 'b'), (1, 'b'), (2, 'c'), (3, 'd'), (3, 'd');
+         SELECT agent_backup.add_table('s', 't'); SELECT agent_backup.backup('s');
+         DELETE FROM t WHERE s IN ('b', 'd'); INSERT INTO t VALUES (3, 'e'); ALTER TABLE t ADD PRIMARY KEY (id)",
+    );
+    let query = "SELECT change, key, backup_row ->> 's', live_row ->> 's' FROM agent_backup.diff('t', set_name => 's') ORDER BY 2, 1, 3";
+    assert_eq!(
+        told(&db, query).0,
+        [r#"missing|{"id": 1}|b|"#, r#"missing|{"id": 1}|b|"#, r#"changed|{"id": 3}|d|e"#, r#"missing|{"id": 3}|d|"#]
+    );
+}
+
+#[test]
 fn a_table_that_changed_shape_is_compared_by_what_both_have() {
     let db = with_backup();
     db.run(

@@ -97,7 +97,8 @@ pub fn live(oid: pg_sys::Oid, backup: Option<(&Source, usize)>) -> Result<(Side,
 fn notice(table: &str, matched: &Matched, filter: Option<&str>) {
     if let Some(reason) = filter {
         pgrx::notice!(
-            "{table}: the backup's row filter is not applied to the live rows ({reason}): rows that it left out show as extra"
+            "{table}: the backup's row filter is not applied to the live rows ({reason}): \
+             rows that it left out show as extra"
         );
     }
     if !matched.remarks.is_empty() {
