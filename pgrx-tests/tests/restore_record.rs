@@ -135,14 +135,14 @@ fn as_of_leaves_later_backups_out() {
     let between: String =
         db.client().query_one("SELECT clock_timestamp()::text FROM pg_sleep(0.01)", &[]).unwrap().get(0);
     db.run("SELECT pg_sleep(0.01); SELECT agent_backup.backup('s'); DELETE FROM public.parent WHERE id = 900");
-    refused(&db, &format!("'parent', '900', as_of => '{between}'"), "02000");
+    refused(&db, &format!("'parent', '900', as_of => '{between}'"), "P0002");
     assert_eq!(restored(&db, "'parent', '900'"), one("parent", "restored"));
 }
 
 #[test]
 fn what_no_backup_has_is_said_and_wrong_names_are_near_ones() {
     let db = with_backup();
-    assert!(refused(&db, "'parent', '12345'", "02000").contains("1 complete backups were searched"));
+    assert!(refused(&db, "'parent', '12345'", "P0002").contains("1 complete backups were searched"));
     refused(&db, "'parent', 'twelve'", "22P02");
     refused(&db, "'parnt', '1'", "42P01");
     refused(&db, "'parent', NULL", "22004");

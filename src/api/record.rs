@@ -23,7 +23,7 @@ use crate::table::catalog::Table;
 /// `with_parents`: records that it refers to and that are gone come back with it. One row per record: `status` is
 /// `restored`, `overwritten`, `exists` (it differs, and was left alone) or `unchanged`. Triggers do not fire.
 ///
-/// Errors: 02000 where no backup has it, 23503 for a parent that is not there, 42501 without the rights of the
+/// Errors: P0002 where no backup has it, 23503 for a parent that is not there, 42501 without the rights of the
 /// table's owner, else as of `restore`.
 #[pg_extern(schema = "agent_backup", name = "restore_record")]
 fn restore_record(
