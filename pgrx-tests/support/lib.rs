@@ -15,6 +15,7 @@ mod database;
 mod exact;
 mod faults;
 mod reaper;
+mod restores;
 mod server;
 mod trash;
 
@@ -31,6 +32,7 @@ pub use exact::{
 };
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
+pub use restores::{Step, assert_sound, backup_files, newest_container, restore, said, state, try_restore};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};
 
