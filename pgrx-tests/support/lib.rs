@@ -32,7 +32,9 @@ pub use exact::{
 };
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
-pub use restores::{Step, assert_sound, backup_files, newest_container, restore, said, state, try_restore};
+pub use restores::{
+    Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
+};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use postgres::{Client, Error};
 
-use crate::database::Database;
+use crate::database::{Database, database};
 use crate::{lines, one};
 
 /// One row of a restore or its plan.
@@ -17,6 +17,30 @@ pub struct Step {
     pub rows: Option<i64>,
     pub status: String,
     pub details: String,
+}
+
+/// A database with a set `s` of the tables that `script` makes, backed up, each with a copy `kept.<name>`.
+pub fn saved(script: &str, tables: &[&str]) -> Database<'static> {
+    let db = database();
+    db.run(&format!("{script}; SELECT agent_backup.create_set('s'); CREATE SCHEMA kept"));
+    for table in tables {
+        db.run(&format!("CREATE TABLE kept.{table} AS SELECT * FROM ONLY {table}"));
+    }
+    back_up(&db, tables);
+    db
+}
+
+/// Adds tables to the set `s` and backs it up; each must be saved.
+#[track_caller]
+pub fn back_up(db: &Database, tables: &[&str]) {
+    for table in tables {
+        db.run(&format!("SELECT agent_backup.add_table('s', '{table}')"));
+    }
+    let statuses = lines(
+        &mut db.client(),
+        "SELECT table_name, status, error_message FROM agent_backup.backup('s') WHERE status <> 'ok'",
+    );
+    assert!(statuses.is_empty(), "{statuses:?}");
 }
 
 /// Runs `agent_backup.<call>` of `restore`, `restore_table`, `restore_plan` or `undo_restore`.
@@ -58,7 +82,7 @@ pub fn state(db: &Database) -> String {
     );
     for table in tables {
         let query = format!(
-            "SELECT pg_relation_filenode('{table}'), count(*), md5(coalesce(string_agg(concat_ws('|', t.xmin, t.xmax, t.ctid, t.*), ',' ORDER BY t.ctid), '')) FROM ONLY {table} AS t"
+            "SELECT pg_relation_filenode('{table}'), count(*), md5(coalesce(string_agg(concat_ws('|', t.xmin, t.ctid, t.*), ',' ORDER BY t.ctid), '')) FROM ONLY {table} AS t"
         );
         writeln!(all, "{table}: {}", lines(&mut client, &query).join(";")).expect("a text");
     }
@@ -113,10 +137,14 @@ pub fn assert_sound(client: &mut Client, table: &str) {
         "SELECT age(relfrozenxid) < 1000000 AND relfrozenxid <> '0' AND mxid_age(relminmxid) < 1000000 FROM pg_class WHERE oid = '{table}'::regclass"
     );
     assert!(one::<bool>(client, &frozen), "{table}: its horizon of frozen rows is not sane");
-    let rows = format!("SELECT md5(coalesce(string_agg(ROW(t.*)::text, ',' ORDER BY ROW(t.*)::text), '')) FROM ONLY {table} AS t");
+    let rows = format!(
+        "SELECT md5(coalesce(string_agg(ROW(t.*)::text, ',' ORDER BY ROW(t.*)::text), '')) FROM ONLY {table} AS t"
+    );
     let before: String = one(client, &rows);
     for statement in ["VACUUM", "VACUUM FREEZE", "VACUUM FULL", "ANALYZE"] {
-        client.batch_execute(&format!("{statement} {table}")).unwrap_or_else(|error| panic!("{statement} {table}: {error:?}"));
+        client
+            .batch_execute(&format!("{statement} {table}"))
+            .unwrap_or_else(|error| panic!("{statement} {table}: {error:?}"));
     }
     assert_eq!(before, one::<String>(client, &rows), "{table} reads otherwise after VACUUM");
 }

@@ -2,7 +2,7 @@
 //! statement out of a file or a clause.
 
 use agent_backup_suite::{
-    Database, assert_no_trash, database, lines, newest_container, one, refused, restore, state, try_restore,
+    Database, assert_no_trash, back_up, database, lines, newest_container, one, refused, restore, state, try_restore,
 };
 
 /// A set `s`, a role that owns tables and is no superuser, and functions of it that tell who runs them.
@@ -25,21 +25,13 @@ fn with_mallory() -> (Database<'static>, String) {
     (db, mallory)
 }
 
-/// Puts tables into the set, and backs it up.
-fn back_up(db: &Database, tables: &[&str]) {
-    for table in tables {
-        db.run(&format!("SELECT agent_backup.add_table('s', '{table}')"));
-    }
-    let statuses = lines(&mut db.client(), "SELECT status FROM agent_backup.backup('s')");
-    assert!(statuses.iter().all(|status| status == "ok"), "{statuses:?}");
-}
-
 /// The roles that canaries sang as while `work` ran.
 fn singers(db: &Database, work: impl FnOnce()) -> Vec<String> {
     let before = db.log().len();
     work();
     let log = db.log();
-    let sang = log[before..].iter().filter_map(|line| Some(line.split_once(" sings as ")?.1.split(' ').next()?.to_owned()));
+    let sang =
+        log[before..].iter().filter_map(|line| Some(line.split_once(" sings as ")?.1.split(' ').next()?.to_owned()));
     let mut sang: Vec<String> = sang.collect();
     sang.sort();
     sang.dedup();
@@ -101,7 +93,9 @@ fn assert_no_other_sang(definition: &str) {
 
 #[test]
 fn a_check_runs_as_the_owner() {
-    assert_owner_sang("CREATE TABLE t (n int PRIMARY KEY, CHECK (evil_volatile('check') = 1)); INSERT INTO t VALUES (1), (2)");
+    assert_owner_sang(
+        "CREATE TABLE t (n int PRIMARY KEY, CHECK (evil_volatile('check') = 1)); INSERT INTO t VALUES (1), (2)",
+    );
 }
 
 #[test]
@@ -291,7 +285,8 @@ fn an_owner_who_may_not_read_backups_restores_nothing_and_one_who_may_does() {
     let before = state(&db);
     let mut client = db.client_as(&mallory);
     for backup in ["latest", &file] {
-        let call = format!("SELECT * FROM agent_backup.restore_table('t', '{backup}', confirm => true, set_name => 's')");
+        let call =
+            format!("SELECT * FROM agent_backup.restore_table('t', '{backup}', confirm => true, set_name => 's')");
         let refusal = refused(&mut client, &call);
         assert_eq!(refusal.code, "42501", "{refusal:?}");
         assert!(refusal.hint.contains("GRANT"), "{refusal:?}");
@@ -320,8 +315,9 @@ fn row_security_that_hides_rows_refuses_a_restore() {
     let before = state(&db);
     let mut client = db.client_as(&mallory);
     for mode in ["replace", "merge", "missing_only"] {
-        let call =
-            format!("SELECT * FROM agent_backup.restore_table('t', mode => '{mode}', confirm => true, set_name => 's')");
+        let call = format!(
+            "SELECT * FROM agent_backup.restore_table('t', mode => '{mode}', confirm => true, set_name => 's')"
+        );
         assert_eq!(refused(&mut client, &call).code, "42501", "{mode}");
     }
     drop(client);
@@ -348,7 +344,8 @@ fn who_does_not_own_a_materialized_view_does_not_have_it_refreshed() {
     db.run("INSERT INTO t VALUES (2)");
     let before = state(&db);
     let mut client = db.client_as(&mallory);
-    let refusal = refused(&mut client, "SELECT * FROM agent_backup.restore_table('mv', confirm => true, set_name => 's')");
+    let refusal =
+        refused(&mut client, "SELECT * FROM agent_backup.restore_table('mv', confirm => true, set_name => 's')");
     assert_eq!(refusal.code, "42501", "{refusal:?}");
     drop(client);
     assert_eq!(state(&db), before);
@@ -363,7 +360,8 @@ fn a_where_clause_is_one_expression_or_an_error() {
     back_up(&db, &["t"]);
     db.run("UPDATE t SET v = 5");
     let mut client = db.client();
-    let rows = "SELECT (SELECT string_agg(t::text, ' ' ORDER BY n) FROM t) || (SELECT string_agg(o::text, '') FROM other o)";
+    let rows =
+        "SELECT (SELECT string_agg(t::text, ' ' ORDER BY n) FROM t) || (SELECT string_agg(o::text, '') FROM other o)";
     let before: String = one(&mut client, rows);
     for clause in [
         "true) OR (true",
@@ -419,7 +417,19 @@ fn other_text_arguments_cannot_leave_their_quotes() {
     back_up(&db, &["t"]);
     let before = state(&db);
     let mut client = db.client();
-    for text in ["'; DROP TABLE t; --", "%I", "\"", "a\"b'c", "../../x", "t; DROP TABLE t", "$$", "t\nDROP", "public.", ".t", ""] {
+    for text in [
+        "'; DROP TABLE t; --",
+        "%I",
+        "\"",
+        "a\"b'c",
+        "../../x",
+        "t; DROP TABLE t",
+        "$$",
+        "t\nDROP",
+        "public.",
+        ".t",
+        "",
+    ] {
         let text = postgres_literal(text);
         for call in [
             format!("restore_table({text}, confirm => true, set_name => 's')"),
@@ -454,7 +464,9 @@ fn the_table_owners_code_cannot_become_us_or_change_our_settings() {
         let before = state(&db);
         let mut client = db.client();
         for mode in ["replace", "missing_only"] {
-            let call = format!("SELECT * FROM agent_backup.restore_table('t', mode => '{mode}', confirm => true, set_name => 's', safety_backup => false)");
+            let call = format!(
+                "SELECT * FROM agent_backup.restore_table('t', mode => '{mode}', confirm => true, set_name => 's', safety_backup => false)"
+            );
             assert_eq!(refused(&mut client, &call).code, "42501", "{attempt} in mode {mode}");
             assert_eq!(one::<String>(&mut client, "SELECT current_user"), "postgres");
         }
