@@ -61,12 +61,13 @@ class Candidate:
         self.server.quiesce()
         if self.prepare:
             self.prepare()
+        before = written(self.server.out)
         begun = time.perf_counter()
         done = subprocess.run(self.command, env=self.server.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         took = time.perf_counter() - begun
         if done.returncode != 0 or done.stdout.strip() != self.expected:
             raise SystemExit(f"{self.name}: status {done.returncode}, {done.stdout!r} instead of {self.expected!r}\n{done.stderr}")
-        self.size = written(self.server.out)
+        self.size = written(self.server.out) - before
         return took
 
     def median(self):

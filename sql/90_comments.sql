@@ -16,3 +16,6 @@ COMMENT ON FUNCTION agent_backup.restore_plan IS 'Shows what a restore would do,
 COMMENT ON FUNCTION agent_backup.restore IS 'Restores tables of a backup together, checked against its digests; shows the plan unless confirm => true';
 COMMENT ON FUNCTION agent_backup.restore_table IS 'Restores one table or a part of it: mode replace, merge or missing_only; shows the plan unless confirm => true';
 COMMENT ON FUNCTION agent_backup.undo_restore IS 'Puts back what a restore overwrote; shows the plan unless confirm => true';
+COMMENT ON FUNCTION agent_backup.restore_record(text, text, timestamptz, boolean, boolean, text) IS 'Brings back one record from the newest backup that has it; key is the value of its primary key';
+COMMENT ON FUNCTION agent_backup.restore_record(text, jsonb, timestamptz, boolean, boolean, text) IS 'As restore_record with a text, for a key of several columns: an object of column and value';
+COMMENT ON FUNCTION agent_backup.drill IS 'Restores the newest backup of a set into a scratch schema, compares and measures it, and removes it again';

@@ -10,7 +10,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
-/// A result inside the extension. The SQL edge turns the error into an `ErrorReport` by `?`.
+/// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, Error)]
@@ -55,6 +55,11 @@ pub enum Error {
     InvalidOption { option: &'static str, reason: String },
     #[error("argument \"{argument}\" must not be null")]
     NullArgument { argument: &'static str },
+    #[error("{object} is not in UTF-8: \"{text}\"")]
+    /// `text` is in ASCII, other bytes stand as `\xE9`.
+    NotUtf8 { object: String, text: String },
+    #[error("\"{text}\" has letters that the database's encoding has not")]
+    NotInDatabase { text: String },
     #[error("{option} is not one expression")]
     NotAnExpression { option: String, text: String },
     #[error("backup set \"{set}\" is busy")]
@@ -96,6 +101,10 @@ pub enum Error {
     Mismatch { table: String, what: &'static str, expected: String, found: String },
     #[error("restore would break foreign key \"{constraint}\" of table \"{table}\"")]
     ForeignKey { constraint: String, table: String, parent: String, rows: String, sample: String },
+    #[error("no backup holds such a record of table \"{table}\"")]
+    RecordNotFound { table: String, backups: usize },
+    #[error("record of table \"{table}\" refers to a row of \"{parent}\" that is not there")]
+    ParentMissing { table: String, parent: String, constraint: String, key: String },
     #[error("there is nothing to undo: {reason}")]
     NothingToUndo { reason: String },
     #[error("a restore needs transaction isolation level READ COMMITTED")]
@@ -131,7 +140,8 @@ impl Error {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
             FixedSnapshot => Code::ERRCODE_INVALID_TRANSACTION_STATE,
-            ForeignKey { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
+            RecordNotFound { .. } => Code::ERRCODE_NO_DATA_FOUND,
+            ForeignKey { .. } | ParentMissing { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
             Mismatch { .. } => Code::ERRCODE_DATA_CORRUPTED,
             RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -143,6 +153,8 @@ impl Error {
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
             NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            NotUtf8 { .. } => Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            NotInDatabase { .. } => Code::ERRCODE_UNTRANSLATABLE_CHARACTER,
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Store(error) => store_code(error.errno()),
@@ -202,13 +214,42 @@ impl Error {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             FixedSnapshot => Some("It must see what others committed until it has its locks: run it in READ COMMITTED.".into()),
+            ParentMissing { .. } => Some("with_parents => true brings it back from the same backup.".into()),
             NothingToUndo { .. } => Some("agent_backup.restores lists what was restored.".into()),
             RestoreBlocked { .. } => Some("agent_backup.restore_plan() shows what each table needs.".into()),
             ForeignKey { .. } => Some("Restore both tables together, from one backup, with agent_backup.restore(…, tables => …).".into()),
             NotSuperuser { .. } => Some("Statements in a backup file can do anything: only a superuser may run them.".into()),
+            NotUtf8 { .. } => Some("Rename it in UTF-8: only values of rows can be in no encoding.".into()),
+            NotInDatabase { .. } => Some("Use a database whose encoding is UTF8.".into()),
             NotAnExpression { .. } => Some("Give a single SQL expression over the table's columns.".into()),
             _ => None,
         }
+    }
+
+    /// A text of the server that is no text to us.
+    pub fn not_utf8(text: String) -> Self {
+        Error::NotUtf8 { object: "a text".into(), text }
+    }
+
+    /// The same error, with the name of what has the text.
+    pub fn in_object(self, name: impl FnOnce() -> String) -> Self {
+        match self {
+            Error::NotUtf8 { text, .. } => Error::NotUtf8 { object: name(), text },
+            other => other,
+        }
+    }
+
+    /// As pgrx raises it. An SQL function says `message::answer`, which also minds the database's encoding.
+    #[track_caller]
+    pub fn into_report(self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code(), self.to_string(), "agent_backup");
+        if let Some(detail) = self.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report
     }
 
     /// What else is known.
@@ -218,6 +259,10 @@ impl Error {
             Error::ForeignKey { parent, rows, sample, .. } => {
                 Some(format!("{rows} rows refer to rows of \"{parent}\" that would not be there, such as ({sample})."))
             }
+            Error::RecordNotFound { backups, .. } => {
+                Some(format!("{backups} complete backups were searched, newest first."))
+            }
+            Error::ParentMissing { constraint, key, .. } => Some(format!("Foreign key \"{constraint}\" needs {key}.")),
             Error::SetInUse { backups, .. } => Some(format!("{backups} backups are listed for it.")),
             Error::Store(error) => {
                 let cause = error.source().map(ToString::to_string);
@@ -225,20 +270,6 @@ impl Error {
             }
             _ => None,
         }
-    }
-}
-
-impl From<Error> for ErrorReport {
-    #[track_caller]
-    fn from(error: Error) -> Self {
-        let mut report = ErrorReport::new(error.code(), error.to_string(), "agent_backup");
-        if let Some(detail) = error.detail() {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = error.hint() {
-            report = report.set_hint(hint);
-        }
-        report
     }
 }
 

@@ -1,10 +1,11 @@
 //! Names: the only place that resolves what a person typed to a table, and that quotes.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::{PgList, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::server::encoding::{self, c_string, owned};
 use crate::server::sql;
 
 /// A table as the catalogue knows it.
@@ -63,7 +64,8 @@ pub fn name_of(oid: pg_sys::Oid) -> Result<TableName> {
         name.zip(owned(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid))))
     };
     let (name, schema) = found.ok_or(Error::UnknownTable { name: oid.to_u32().to_string(), near: vec![] })?;
-    Ok(TableName { schema, name })
+    let in_table = |error: Error| error.in_object(|| "the name of a table".into());
+    Ok(TableName { schema: schema.map_err(in_table)?, name: name.map_err(in_table)? })
 }
 
 /// The relation of an exact name, if there is one.
@@ -73,30 +75,38 @@ pub fn oid_of(table: &TableName) -> Option<pg_sys::Oid> {
 
 /// The oid of a role, if there is one.
 pub fn role_oid(role: &str) -> Option<pg_sys::Oid> {
-    let role = CString::new(role).ok()?;
+    let role = c_string(role).ok()?;
     // SAFETY: a NUL-terminated name; missing_ok gives InvalidOid.
     valid(unsafe { pg_sys::get_role_oid(role.as_ptr(), true) })
 }
 
+/// A role's name; empty for one that was dropped meanwhile.
+pub fn role_name(role: pg_sys::Oid) -> Result<String> {
+    // SAFETY: looks up the catalogue; missing_ok gives null.
+    let name = unsafe { owned(pg_sys::GetUserNameFromId(role, true)) };
+    name.unwrap_or_else(|| Ok(String::new())).map_err(|error| error.in_object(|| "the name of a role".into()))
+}
+
 /// The current user's name.
-pub fn current_role() -> String {
-    // SAFETY: looks up the catalogue; missing_ok gives null for a role that was dropped meanwhile.
-    unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)) }.unwrap_or_default()
+pub fn current_role() -> Result<String> {
+    // SAFETY: reads this backend's state.
+    role_name(unsafe { pg_sys::GetUserId() })
 }
 
 /// The name of the role that the session began with.
-pub fn session_role() -> String {
+pub fn session_role() -> Result<String> {
     // SAFETY: as above.
-    unsafe { owned(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true)) }.unwrap_or_default()
+    role_name(unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// The current user's name, quoted where SQL needs it.
+/// The current user's name, quoted where SQL needs it, for a hint.
 pub fn current_user() -> String {
-    quote(&current_role())
+    current_role().map_or_else(|_| "CURRENT_USER".to_owned(), |role| quote(&role))
 }
 
 /// An identifier, quoted where SQL needs it.
 pub fn quote(name: &str) -> String {
+    // In whatever bytes: every one outside ASCII asks for quotes, and none of them is a quote.
     pgrx::spi::quote_identifier(name)
 }
 
@@ -121,7 +131,7 @@ fn near_tables(wanted: &str) -> Vec<String> {
     let query = "SELECT pg_catalog.quote_ident(nspname), pg_catalog.quote_ident(relname) FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE relkind IN ('r', 'p', 'f', 'm') \
          AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'agent_backup')";
-    let tables = sql::rows(query, &[], |row| Ok((row.required::<String>(1)?, row.required::<String>(2)?)));
+    let tables = sql::rows(query, &[], |row| Ok((row.shown(1)?, row.shown(2)?)));
     let bare = wanted.rsplit('.').next().unwrap_or(wanted).trim_matches('"');
     // A hint is worth less than the error it hangs on: without candidates there is none.
     let tables = tables.unwrap_or_default();
@@ -139,7 +149,7 @@ fn near_last_part(wanted: &str, names: impl Iterator<Item = String>) -> Vec<Stri
 
 /// Splits `a.b` as SQL reads it: folded unless quoted. `None` where it is not a name.
 fn split(text: &str) -> Option<Vec<String>> {
-    let raw = CString::new(text).ok()?;
+    let raw = c_string(text).ok()?;
     let mut list: *mut pg_sys::List = std::ptr::null_mut();
     // SAFETY: SplitIdentifierString writes into the copy made by pstrdup, which the list's items point into.
     unsafe {
@@ -147,19 +157,21 @@ fn split(text: &str) -> Option<Vec<String>> {
             return None;
         }
         let parts = PgList::<std::ffi::c_char>::from_pg(list);
-        Some(parts.iter_ptr().map(|part| CStr::from_ptr(part).to_string_lossy().into_owned()).collect())
+        let texts = parts.iter_ptr().map(|part| encoding::from_server(CStr::from_ptr(part).to_bytes().to_vec()));
+        texts.collect::<Result<_>>().ok()
     }
 }
 
+/// A name with letters that the database has not is no name of anything in it.
 fn lookup(parts: &[String]) -> Option<pg_sys::Oid> {
     match parts {
         [name] => {
-            let name = CString::new(name.as_str()).ok()?;
+            let name = c_string(name).ok()?;
             // SAFETY: a NUL-terminated name, looked up along the search path.
             valid(unsafe { pg_sys::RelnameGetRelid(name.as_ptr()) })
         }
         [schema, name] => {
-            let (schema, name) = (CString::new(schema.as_str()).ok()?, CString::new(name.as_str()).ok()?);
+            let (schema, name) = (c_string(schema).ok()?, c_string(name).ok()?);
             // SAFETY: NUL-terminated names; missing_ok gives InvalidOid.
             let namespace = valid(unsafe { pg_sys::get_namespace_oid(schema.as_ptr(), true) })?;
             // SAFETY: as above.
@@ -171,11 +183,4 @@ fn lookup(parts: &[String]) -> Option<pg_sys::Oid> {
 
 fn valid(oid: pg_sys::Oid) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-/// # Safety
-/// `text` is null or a NUL-terminated string.
-unsafe fn owned(text: *const std::ffi::c_char) -> Option<String> {
-    // SAFETY: as the caller promises.
-    unsafe { crate::server::snapshot::owned_text(text) }
 }

@@ -22,7 +22,7 @@ pub struct RestoreRecord {
 
 /// Records it; its number.
 pub fn record(restore: &RestoreRecord) -> Result<i64> {
-    let who = ident::session_role();
+    let who = ident::session_role()?;
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.restores (backup_id, set_name, mode, tables, where_clause, row_count, started_at, \
                              finished_at, restored_by, safety_backup_id, undoes) \

@@ -5,7 +5,8 @@ mod api; // the SQL functions: arguments, rights, rows
 mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
-mod journal_restores; // … of restores and drills
+mod journal_drills; // … of drills
+mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
 mod pg_compat; // where the versions of PostgreSQL differ
 mod run; // doing it: backup, export, reconcile
@@ -21,6 +22,7 @@ extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
+extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
 extension_sql_file!(
     "../sql/40_regclass.sql",
     name = "regclass",

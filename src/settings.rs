@@ -1,10 +1,13 @@
 //! Every setting of the extension, and a typed reader for each. No other file knows a setting's name.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
+
+use crate::server::encoding;
 
 static DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"agent_backup_operator"));
@@ -92,7 +95,7 @@ pub fn default_directory() -> PathBuf {
 pub fn data_directory() -> PathBuf {
     // SAFETY: DataDir is set once by the postmaster, before any backend runs, to a string that lives as long as it.
     let path = unsafe { CStr::from_ptr(pg_sys::DataDir) };
-    PathBuf::from(path.to_string_lossy().into_owned())
+    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }
 
 /// The role whose members may write into the backup directory, if one is set.
@@ -125,8 +128,11 @@ pub fn failpoint(step: &str) -> Option<String> {
     action.into_iter().find(|(name, _)| *name == step).map(|(_, action)| action.to_owned())
 }
 
+/// A setting's text. In a file of settings it is UTF-8 whatever the database is in; given by SET it is in the database's
+/// encoding.
 fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
-    setting.get().map(|value| value.to_string_lossy().into_owned())
+    let bytes = setting.get()?.into_bytes();
+    Some(String::from_utf8(bytes).unwrap_or_else(|error| encoding::shown(error.as_bytes())))
 }
 
 /// A mistyped `agent_backup.…` is an error from now on, not a silent placeholder.

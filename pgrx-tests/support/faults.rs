@@ -15,11 +15,14 @@ pub fn kill_backend(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
 }
 
-/// Attaches strace to a backend and its threads; `args` are strace's, as `["-e", "inject=fsync:error=EIO:when=2"]`.
+/// Attaches strace to a backend and its threads (the backend alone if it shall kill); `args` are strace's, as `["-e", "inject=fsync:error=EIO:when=2"]`.
 /// `output` is the trace's file. Returns when strace is attached; it lets go when the guard is dropped.
 pub fn strace_backend(pid: i32, output: PathBuf, args: &[&str]) -> Strace {
+    // A strace that kills waits for the backend's end; that end waits for its threads to be let go, were they traced.
+    let kills = args.iter().any(|arg| arg.contains("signal=KILL"));
     let mut child = Command::new("strace")
-        .args(["-f", "-q", "-y"])
+        .args(if kills { &[][..] } else { &["-f"] })
+        .args(["-q", "-y"])
         .args(args)
         .arg("-o")
         .arg(&output)

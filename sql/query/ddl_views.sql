@@ -11,7 +11,7 @@ WITH RECURSIVE need(view, oid) AS (
                                     AND d.refclassid = 'pg_catalog.pg_class'::regclass
      WHERE d.refobjid >= 16384
 )
-SELECT DISTINCT n.view, pg_catalog.convert_to(n.view::regclass::text, 'UTF8'),
-       c.oid, pg_catalog.convert_to(c.oid::regclass::text, 'UTF8'), c.relkind IN ('v', 'm')
+SELECT DISTINCT n.view, n.view::regclass::text,
+       c.oid, c.oid::regclass::text, c.relkind IN ('v', 'm')
   FROM need AS n JOIN pg_catalog.pg_class AS c ON c.oid = n.oid AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
  WHERE n.oid <> ALL ($1::oid[])

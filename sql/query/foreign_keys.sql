@@ -1,5 +1,6 @@
 -- The foreign keys into and out of the tables $1, each once at the top of its partitions: name, both tables with the
--- columns of the key, the operators that compare them, and whether each side is read without its children.
+-- columns of the key, the operators that compare them and under which collation, whether all or none must be null, and
+-- the parent's owner.
 WITH RECURSIVE above(oid) AS (
     SELECT pg_catalog.unnest($1::oid[])
     UNION
@@ -13,7 +14,7 @@ WITH RECURSIVE above(oid) AS (
 ), touched(oid) AS (SELECT oid FROM above UNION SELECT oid FROM below)
 SELECT c.conname::text, f.oid, f.relowner, f.relkind::text, pg_catalog.format('%I.%I', fn.nspname, f.relname),
        p.oid, p.relkind::text, pg_catalog.format('%I.%I', pn.nspname, p.relname),
-       k.columns, k.keys, k.operators
+       k.columns, k.keys, k.operators, k.collations, c.confmatchtype = 'f', p.relowner
   FROM pg_catalog.pg_constraint c
   JOIN pg_catalog.pg_class f ON f.oid = c.conrelid
   JOIN pg_catalog.pg_namespace fn ON fn.oid = f.relnamespace
@@ -22,7 +23,11 @@ SELECT c.conname::text, f.oid, f.relowner, f.relkind::text, pg_catalog.format('%
   CROSS JOIN LATERAL (
     SELECT pg_catalog.array_agg(pg_catalog.quote_ident(a.attname) ORDER BY u.place) AS columns,
            pg_catalog.array_agg(pg_catalog.quote_ident(b.attname) ORDER BY u.place) AS keys,
-           pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY u.place) AS operators
+           pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY u.place) AS operators,
+           pg_catalog.array_agg(CASE WHEN b.attcollation <> 0 AND b.attcollation <> a.attcollation
+                                     THEN (SELECT pg_catalog.format(' COLLATE %I.%I', m.nspname, l.collname) FROM pg_catalog.pg_collation l
+                                             JOIN pg_catalog.pg_namespace m ON m.oid = l.collnamespace WHERE l.oid = b.attcollation)
+                                     ELSE '' END ORDER BY u.place) AS collations
       FROM ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey), pg_catalog.unnest(c.conpfeqop)) WITH ORDINALITY AS u(own, other, operator, place)
       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.own
       JOIN pg_catalog.pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = u.other

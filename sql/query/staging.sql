@@ -1,6 +1,7 @@
 -- What a table beside relation $1 must look like to take its rows and, for a heap, its place: one row per line of the
 -- definition. kind: column (text: definition, name), dropped (placeholder, to be dropped again: columns keep their
--- numbers), storage (column, storage), check (constraint), option (heap option), place (USING and TABLESPACE).
+-- numbers), storage (column, storage), check (constraint), option (heap option), place (USING), tablespace (clause), move (to a
+-- tablespace that is not the database's own).
 SELECT 'column' AS kind, a.attnum::int AS ordinal, a.attname::text AS name,
        pg_catalog.format('%I %s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))
        || CASE WHEN a.attcompression::text <> '' THEN ' COMPRESSION ' || CASE a.attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END ELSE '' END
@@ -59,8 +60,8 @@ SELECT 'place', 0, NULL,
   FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam
  WHERE c.oid = $1 AND c.relkind = 'r'
 UNION ALL
-SELECT 'tablespace', 0, NULL,
-       ' TABLESPACE ' || pg_catalog.quote_ident(s.spcname)
+SELECT CASE WHEN c.reltablespace = 0 THEN 'tablespace' ELSE 'move' END, 0, NULL,
+       CASE WHEN c.reltablespace = 0 THEN ' TABLESPACE ' ELSE '' END || pg_catalog.quote_ident(s.spcname)
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
   JOIN pg_catalog.pg_tablespace s ON s.oid = CASE WHEN c.reltablespace = 0 THEN d.dattablespace ELSE c.reltablespace END

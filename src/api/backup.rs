@@ -9,6 +9,8 @@ use crate::api::argument::{optional_items, required};
 use crate::api::interval;
 use crate::run::backup::{self, Report, Request};
 use crate::run::outcome::{Outcome, State};
+use crate::server::message::answer;
+use crate::server::text::Text;
 
 /// Backs up a set of tables into one file, all from one snapshot.
 ///
@@ -23,60 +25,60 @@ use crate::run::outcome::{Outcome, State};
 /// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
 #[pg_extern(schema = "agent_backup", name = "backup")]
 fn run_backup(
-    set_name: default!(Option<&str>, "'agent_sdk'"),
-    kind: default!(Option<&str>, "'full'"),
-    formats: default!(Option<Vec<Option<String>>>, "NULL"),
-    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
+    kind: default!(Option<Text>, "'full'"),
+    formats: default!(Option<Vec<Option<Text>>>, "NULL"),
+    tables: default!(Option<Vec<Option<Text>>>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
         (
-            name!(table_name, String),
+            name!(table_name, Text),
             name!(status, &'static str),
             name!(row_count, Option<i64>),
             name!(size_bytes, Option<i64>),
-            name!(checksum, Option<String>),
-            name!(backup_file, Option<String>),
+            name!(checksum, Option<Text>),
+            name!(backup_file, Option<Text>),
             name!(duration, Option<Interval>),
-            name!(error_message, Option<String>),
+            name!(error_message, Option<Text>),
         ),
     >,
     ErrorReport,
 > {
-    let request = Request {
-        set: required(set_name, "set_name")?,
-        kind: required(kind, "kind")?,
-        formats: optional_items(formats, "formats")?,
-        tables: optional_items(tables, "tables")?,
-    };
-    let report = backup::run(&request)?;
-    let file = report.file();
-    let row = |(ordinal, outcome): (usize, &Outcome)| {
-        let (rows, size, checksum) = report.sizes(ordinal, outcome);
-        let done = matches!(outcome.state, State::Done { .. });
-        let error = outcome.error().map(str::to_owned);
-        let duration = (!matches!(outcome.state, State::Absent)).then(|| interval(outcome.took)).flatten();
-        let file = file.clone().filter(|_| done);
-        (outcome.table.display(), outcome.status(), rows, size, checksum, file, duration, error)
-    };
-    let rows: Vec<_> = report.outcomes.iter().enumerate().map(row).collect();
-    Ok(TableIterator::new(rows))
+    answer(|| {
+        let report = backup::run(&Request {
+            set: &required(set_name, "set_name")?,
+            kind: &required(kind, "kind")?,
+            formats: optional_items(formats, "formats")?,
+            tables: optional_items(tables, "tables")?,
+        })?;
+        let file = report.file();
+        let row = |(ordinal, outcome): (usize, &Outcome)| {
+            let (rows, size, checksum) = report.sizes(ordinal, outcome);
+            let done = matches!(outcome.state, State::Done { .. });
+            let error = outcome.error().map(Text::from);
+            let duration = (!matches!(outcome.state, State::Absent)).then(|| interval(outcome.took)).flatten();
+            let file = file.clone().filter(|_| done);
+            (outcome.table.display().into(), outcome.status(), rows, size, checksum, file, duration, error)
+        };
+        Ok(TableIterator::new(report.outcomes.iter().enumerate().map(row).collect::<Vec<_>>()))
+    })
 }
 
 impl Report {
     /// Path of the container, if there is one.
-    fn file(&self) -> Option<String> {
+    fn file(&self) -> Option<Text> {
         let placed = self.placed.as_ref()?;
-        Some(self.directory.path().join(&placed.container.name).display().to_string())
+        Some(self.directory.path().join(&placed.container.name).display().to_string().into())
     }
 
     /// Rows, stored bytes and row digest of a member that is in the backup.
-    fn sizes(&self, ordinal: usize, outcome: &Outcome) -> (Option<i64>, Option<i64>, Option<String>) {
+    fn sizes(&self, ordinal: usize, outcome: &Outcome) -> (Option<i64>, Option<i64>, Option<Text>) {
         let State::Done { rows, .. } = outcome.state else { return (None, None, None) };
         let entries = self.placed.iter().flat_map(|placed| &placed.manifest.entries);
         let own: Vec<_> = entries.filter(|entry| entry.table == Some(ordinal)).collect();
         let size = own.iter().map(|entry| entry.stored_bytes).sum::<u64>();
-        let checksum = own.first().and_then(|entry| entry.row_digest.clone());
+        let checksum = own.first().and_then(|entry| entry.row_digest.clone()).map(Text::from);
         (Some(rows.cast_signed()), Some(size.cast_signed()), checksum)
     }
 }

@@ -10,7 +10,9 @@ use crate::api::argument::required;
 use crate::api::interval;
 use crate::error::Error;
 use crate::run::{export, place};
+use crate::server::message::answer;
 use crate::server::sql;
+use crate::server::text::Text;
 
 /// Writes one table into one file on the server.
 ///
@@ -24,33 +26,34 @@ use crate::server::sql;
 /// near ones), 42809 for what is no table, 22023 for an unknown format or a path that is refused.
 #[pg_extern(schema = "agent_backup", name = "export_table")]
 fn export_table(
-    table_name: Option<&str>,
-    format: default!(Option<&str>, "'csv'"),
-    destination: default!(Option<&str>, "NULL"),
+    table_name: Option<Text>,
+    format: default!(Option<Text>, "'csv'"),
+    destination: default!(Option<Text>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
         (
-            name!(table_name, String),
+            name!(table_name, Text),
             name!(row_count, i64),
             name!(size_bytes, i64),
-            name!(checksum, String),
-            name!(export_file, String),
+            name!(checksum, Text),
+            name!(export_file, Text),
             name!(duration, Option<Interval>),
         ),
     >,
     ErrorReport,
 > {
-    let format = required(format, "format")?;
-    let Some(parsed) = Format::parse(format) else {
-        let reason = format!("\"{format}\" is none of csv, json, sql");
-        return Err(Error::InvalidOption { option: "format", reason }.into());
-    };
-    let done = export::to_destination(required(table_name, "table_name")?, parsed, destination)?;
-    let path = done.path.display().to_string();
-    let row =
-        (done.table, done.rows.cast_signed(), done.file.size.cast_signed(), done.checksum, path, interval(done.took));
-    Ok(TableIterator::once(row))
+    answer(|| {
+        let format = required(format, "format")?;
+        let Some(parsed) = Format::parse(&format) else {
+            let reason = format!("\"{format}\" is none of csv, json, sql");
+            return Err(Error::InvalidOption { option: "format", reason });
+        };
+        let done = export::to_destination(&required(table_name, "table_name")?, parsed, destination.as_deref())?;
+        let path = done.path.display().to_string().into();
+        let (rows, size) = (done.rows.cast_signed(), done.file.size.cast_signed());
+        Ok(TableIterator::once((done.table.into(), rows, size, done.checksum.into(), path, interval(done.took))))
+    })
 }
 
 /// Writes one table as `<table>_<YYYYMMDD_HH24MISS>.json`, a JSON array with a row a line, times in UTC.
@@ -63,24 +66,21 @@ fn export_table(
 /// Errors: as `agent_backup.export_table`.
 #[pg_extern(name = "backup_agent_table_to_json")]
 fn backup_agent_table_to_json(
-    p_table_name: Option<&str>,
-    p_backup_dir: default!(Option<&str>, "NULL"),
+    p_table_name: Option<Text>,
+    p_backup_dir: default!(Option<Text>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
-        (
-            name!(table_name, String),
-            name!(row_count, i64),
-            name!(backup_file, String),
-            name!(backup_size, Option<String>),
-        ),
+        (name!(table_name, Text), name!(row_count, i64), name!(backup_file, Text), name!(backup_size, Option<Text>)),
     >,
     ErrorReport,
 > {
-    let table = required(p_table_name, "p_table_name")?;
-    let directory = place::absolute(p_backup_dir.unwrap_or_default());
-    let done = export::to_directory(table, Format::Json, &directory)?;
-    let size = sql::text("SELECT pg_catalog.pg_size_pretty($1::bigint)", &[done.file.size.cast_signed().into()])?;
-    let path = done.path.display().to_string();
-    Ok(TableIterator::once((table.to_owned(), done.rows.cast_signed(), path, size)))
+    answer(|| {
+        let table = required(p_table_name, "p_table_name")?;
+        let directory = place::absolute(p_backup_dir.as_deref().unwrap_or_default());
+        let done = export::to_directory(&table, Format::Json, &directory)?;
+        let size = sql::text("SELECT pg_catalog.pg_size_pretty($1::bigint)", &[done.file.size.cast_signed().into()])?;
+        let path = done.path.display().to_string().into();
+        Ok(TableIterator::once((table, done.rows.cast_signed(), path, size.map(Text::from))))
+    })
 }

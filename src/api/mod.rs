@@ -1,11 +1,14 @@
 //! The SQL functions, one file per verb. Each turns its arguments into a request, asks for the right to do it, has it
-//! done and gives back rows; no SQL text and no path is formed here.
+//! done and gives back rows; no SQL text and no path is formed here. Each says `answer(|| …)` around all that it does, and
+//! takes and gives `Text` and `Json`, never pgrx's own: so it works in a database of any encoding.
 
 mod argument;
 mod backup;
+mod drill;
 pub mod export;
 pub mod lock_key;
 mod reconcile;
+mod record;
 mod restore;
 pub mod sets;
 

@@ -5,8 +5,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::argument::required;
+use crate::run::reconcile::Finding;
 use crate::run::{place, reconcile};
+use crate::server::message::answer;
 use crate::server::snapshot;
+use crate::server::text::Text;
 
 /// Brings the catalogue in line with the files of a set's directory. The manifests on disk are the truth.
 ///
@@ -20,25 +23,23 @@ use crate::server::snapshot;
 /// Errors: 42501 without the right to write backups, 55P03 while another session works on the set, 25006 on a standby.
 #[pg_extern(schema = "agent_backup", name = "reconcile")]
 fn reconcile(
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
     elsewhere: default!(Option<bool>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
-        (
-            name!(backup_file, String),
-            name!(backup_id, Option<String>),
-            name!(action, &'static str),
-            name!(details, String),
-        ),
+        (name!(backup_file, Text), name!(backup_id, Option<Text>), name!(action, &'static str), name!(details, Text)),
     >,
     ErrorReport,
 > {
-    snapshot::require_writable()?;
-    let set = required(set_name, "set_name")?;
-    place::require_known(set)?;
-    let place = place::of_set(set)?;
-    let findings = reconcile::set(set, &place.directory, elsewhere)?;
-    let rows = findings.into_iter().map(|found| (found.file, found.backup_id, found.action, found.details));
-    Ok(TableIterator::new(rows.collect::<Vec<_>>()))
+    answer(|| {
+        snapshot::require_writable()?;
+        let set = required(set_name, "set_name")?;
+        place::require_known(&set)?;
+        let place = place::of_set(&set)?;
+        let findings = reconcile::set(&set, &place.directory, elsewhere)?;
+        let row =
+            |found: Finding| (found.file.into(), found.backup_id.map(Text::from), found.action, found.details.into());
+        Ok(TableIterator::new(findings.into_iter().map(row).collect::<Vec<_>>()))
+    })
 }

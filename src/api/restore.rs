@@ -9,6 +9,8 @@ use crate::error::Result as OurResult;
 use crate::journal_restores;
 use crate::run::restore::plan::{Mode, Request, Step, Tables};
 use crate::run::{backup, restore, source};
+use crate::server::message::answer;
+use crate::server::text::Text;
 
 /// Shows what a restore would do, and changes nothing.
 ///
@@ -20,37 +22,43 @@ use crate::run::{backup, restore, source};
 /// Errors: as of `restore`.
 #[pg_extern(schema = "agent_backup", name = "restore_plan")]
 fn restore_plan(
-    backup: default!(Option<&str>, "'latest'"),
-    tables: default!(Option<Vec<Option<String>>>, "NULL"),
-    mode: default!(Option<&str>, "'replace'"),
-    where_clause: default!(Option<&str>, "NULL"),
+    backup: default!(Option<Text>, "'latest'"),
+    tables: default!(Option<Vec<Option<Text>>>, "NULL"),
+    mode: default!(Option<Text>, "'replace'"),
+    where_clause: default!(Option<Text>, "NULL"),
     create_missing: default!(Option<bool>, "false"),
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    allow_drift: default!(Option<bool>, "false"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
             name!(step, i32),
-            name!(table_name, Option<String>),
+            name!(table_name, Option<Text>),
             name!(action, &'static str),
             name!(row_count, Option<i64>),
             name!(status, &'static str),
-            name!(details, String),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let source = source::find(required(backup, "backup")?, required(set_name, "set_name")?)?;
-    let tables = optional_items(tables, "tables")?;
-    let request = Request {
-        source: &source,
-        tables: tables.as_deref().map_or(Tables::All, Tables::Some),
-        mode: Mode::parse(required(mode, "mode")?)?,
-        where_clause,
-        create_missing: create_missing.unwrap_or(false),
-        safety_backup: true,
-    };
-    Ok(steps(restore::show(&request)?))
+    answer(|| {
+        let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
+        let tables = optional_items(tables, "tables")?;
+        let request = Request {
+            source: &source,
+            tables: tables.as_deref().map_or(Tables::All, Tables::Some),
+            mode: Mode::parse(&required(mode, "mode")?)?,
+            where_clause: where_clause.as_deref(),
+            create_missing: create_missing.unwrap_or(false),
+            safety_backup: true,
+            allow_drift: allow_drift.unwrap_or(false),
+            count_rows: true,
+            is_drill: false,
+        };
+        Ok(steps(restore::show(&request)?))
+    })
 }
 
 /// Restores tables of a backup, all together: either every one is as it was, or nothing is changed.
@@ -58,7 +66,8 @@ fn restore_plan(
 /// `SELECT * FROM agent_backup.restore('latest', confirm => true);`
 ///
 /// `backup`: `latest`, an id of `agent_backup.backups`, or a path; `tables`: some of it only; without `confirm` the plan is
-/// shown. `create_missing` makes tables that are not here by the statements in the backup, which only a superuser may.
+/// shown. `allow_drift` restores also
+/// where columns were dropped, retyped or added since. `create_missing` makes tables that are not here by the statements in the backup, which only a superuser may.
 /// What is there now is saved first (`safety_backup`), and `undo_restore` puts it back. One row per step with its rows
 /// and what was proved.
 ///
@@ -67,37 +76,43 @@ fn restore_plan(
 /// in `agent_backup.lock_timeout`, 25006 on a standby. Nothing is changed then.
 #[pg_extern(schema = "agent_backup", name = "restore")]
 fn restore_set(
-    backup: default!(Option<&str>, "'latest'"),
-    tables: default!(Option<Vec<Option<String>>>, "NULL"),
+    backup: default!(Option<Text>, "'latest'"),
+    tables: default!(Option<Vec<Option<Text>>>, "NULL"),
     confirm: default!(Option<bool>, "false"),
     create_missing: default!(Option<bool>, "false"),
+    allow_drift: default!(Option<bool>, "false"),
     safety_backup: default!(Option<bool>, "true"),
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
             name!(step, i32),
-            name!(table_name, Option<String>),
+            name!(table_name, Option<Text>),
             name!(action, &'static str),
             name!(row_count, Option<i64>),
             name!(status, &'static str),
-            name!(details, String),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let source = source::find(required(backup, "backup")?, required(set_name, "set_name")?)?;
-    let tables = optional_items(tables, "tables")?;
-    let request = Request {
-        source: &source,
-        tables: tables.as_deref().map_or(Tables::All, Tables::Some),
-        mode: Mode::Replace,
-        where_clause: None,
-        create_missing: create_missing.unwrap_or(false),
-        safety_backup: safety_backup.unwrap_or(true),
-    };
-    Ok(steps(planned_or_done(&request, confirm, None)?))
+    answer(|| {
+        let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
+        let tables = optional_items(tables, "tables")?;
+        let request = Request {
+            source: &source,
+            tables: tables.as_deref().map_or(Tables::All, Tables::Some),
+            mode: Mode::Replace,
+            where_clause: None,
+            create_missing: create_missing.unwrap_or(false),
+            safety_backup: safety_backup.unwrap_or(true),
+            allow_drift: allow_drift.unwrap_or(false),
+            count_rows: true,
+            is_drill: false,
+        };
+        Ok(steps(planned_or_done(&request, confirm, None)?))
+    })
 }
 
 /// Restores one table, or a part of it.
@@ -113,40 +128,46 @@ fn restore_set(
 #[pg_extern(schema = "agent_backup", name = "restore_table")]
 #[allow(clippy::too_many_arguments, reason = "each is a named argument in SQL")]
 fn restore_table(
-    table_name: Option<&str>,
-    backup: default!(Option<&str>, "'latest'"),
-    mode: default!(Option<&str>, "'replace'"),
-    target: default!(Option<&str>, "NULL"),
-    where_clause: default!(Option<&str>, "NULL"),
+    table_name: Option<Text>,
+    backup: default!(Option<Text>, "'latest'"),
+    mode: default!(Option<Text>, "'replace'"),
+    target: default!(Option<Text>, "NULL"),
+    where_clause: default!(Option<Text>, "NULL"),
     confirm: default!(Option<bool>, "false"),
     create_missing: default!(Option<bool>, "false"),
+    allow_drift: default!(Option<bool>, "false"),
     safety_backup: default!(Option<bool>, "true"),
-    set_name: default!(Option<&str>, "'agent_sdk'"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<
     TableIterator<
         'static,
         (
             name!(step, i32),
-            name!(table_name, Option<String>),
+            name!(table_name, Option<Text>),
             name!(action, &'static str),
             name!(row_count, Option<i64>),
             name!(status, &'static str),
-            name!(details, String),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let table = required(table_name, "table_name")?;
-    let source = source::find(required(backup, "backup")?, required(set_name, "set_name")?)?;
-    let request = Request {
-        source: &source,
-        tables: Tables::One { table, target },
-        mode: Mode::parse(required(mode, "mode")?)?,
-        where_clause,
-        create_missing: create_missing.unwrap_or(false),
-        safety_backup: safety_backup.unwrap_or(true),
-    };
-    Ok(steps(planned_or_done(&request, confirm, None)?))
+    answer(|| {
+        let table = required(table_name, "table_name")?;
+        let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
+        let request = Request {
+            source: &source,
+            tables: Tables::One { table: &table, target: target.as_deref() },
+            mode: Mode::parse(&required(mode, "mode")?)?,
+            where_clause: where_clause.as_deref(),
+            create_missing: create_missing.unwrap_or(false),
+            safety_backup: safety_backup.unwrap_or(true),
+            allow_drift: allow_drift.unwrap_or(false),
+            count_rows: true,
+            is_drill: false,
+        };
+        Ok(steps(planned_or_done(&request, confirm, None)?))
+    })
 }
 
 /// Puts back what a restore overwrote, from the backup that was made before it.
@@ -166,39 +187,44 @@ fn undo_restore(
         'static,
         (
             name!(step, i32),
-            name!(table_name, Option<String>),
+            name!(table_name, Option<Text>),
             name!(action, &'static str),
             name!(row_count, Option<i64>),
             name!(status, &'static str),
-            name!(details, String),
+            name!(details, Text),
         ),
     >,
     ErrorReport,
 > {
-    let (undone, safety) = journal_restores::to_undo(restore_id)?;
-    let source = source::find(&safety, backup::SAFETY_SET)?;
-    let request = Request {
-        source: &source,
-        tables: Tables::All,
-        mode: Mode::Replace,
-        where_clause: None,
-        create_missing: false,
-        safety_backup: true,
-    };
-    Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
+    answer(|| {
+        let (undone, safety) = journal_restores::to_undo(restore_id)?;
+        let source = source::find(&safety, backup::SAFETY_SET)?;
+        let request = Request {
+            source: &source,
+            tables: Tables::All,
+            mode: Mode::Replace,
+            where_clause: None,
+            create_missing: false,
+            safety_backup: true,
+            allow_drift: true,
+            count_rows: true,
+            is_drill: false,
+        };
+        Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
+    })
 }
 
 fn planned_or_done(request: &Request, confirm: Option<bool>, undoes: Option<i64>) -> OurResult<Vec<Step>> {
-    if confirm.unwrap_or(false) { Ok(restore::run(request, undoes)?.steps) } else { restore::show(request) }
+    if confirm.unwrap_or(false) { restore::run(request, undoes) } else { restore::show(request) }
 }
 
 /// The rows of a plan or a report.
-type Row = (i32, Option<String>, &'static str, Option<i64>, &'static str, String);
+type Row = (i32, Option<Text>, &'static str, Option<i64>, &'static str, Text);
 
 fn steps(steps: Vec<Step>) -> TableIterator<'static, Row> {
     let row = |(number, step): (usize, Step)| {
         let number = i32::try_from(number + 1).unwrap_or(i32::MAX);
-        (number, step.table, step.action, step.rows, step.status.name(), step.details)
+        (number, step.table.map(Text::from), step.action, step.rows, step.status.name(), step.details.into())
     };
     TableIterator::new(steps.into_iter().enumerate().map(row).collect::<Vec<_>>())
 }

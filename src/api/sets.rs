@@ -4,8 +4,10 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::api::argument::{items, optional_items, required};
+use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
+use crate::server::message::answer;
+use crate::server::text::{Json, Text};
 use crate::server::{privilege, snapshot};
 use crate::{ident, table};
 
@@ -17,10 +19,10 @@ use crate::{ident, table};
 /// out of its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
 #[pg_extern(schema = "agent_backup", name = "create_set")]
 fn create_set(
-    set_name: Option<&str>,
-    description: default!(Option<&str>, "NULL"),
-    formats: default!(Option<Vec<Option<String>>>, "'{csv,json}'"),
-    compression: default!(Option<&str>, "'gzip'"),
+    set_name: Option<Text>,
+    description: default!(Option<Text>, "NULL"),
+    formats: default!(Option<Vec<Option<Text>>>, "'{csv,json}'"),
+    compression: default!(Option<Text>, "'gzip'"),
     compression_level: default!(Option<i32>, "1"),
     keep_daily: default!(Option<i32>, "7"),
     keep_weekly: default!(Option<i32>, "4"),
@@ -28,21 +30,22 @@ fn create_set(
     rto: default!(Option<Interval>, "'2 hours'"),
     rpo: default!(Option<Interval>, "'1 hour'"),
 ) -> Result<(), ErrorReport> {
-    snapshot::require_writable()?;
-    privilege::require_operator()?;
-    let set = NewSet {
-        name: required(set_name, "set_name")?,
-        description,
-        formats: items(required(formats, "formats")?, "formats")?,
-        compression: required(compression, "compression")?,
-        level: required(compression_level, "compression_level")?,
-        keep_daily: required(keep_daily, "keep_daily")?,
-        keep_weekly: required(keep_weekly, "keep_weekly")?,
-        keep_monthly: required(keep_monthly, "keep_monthly")?,
-        rto: required(rto, "rto")?,
-        rpo: required(rpo, "rpo")?,
-    };
-    Ok(journal_sets::create(set)?)
+    answer(|| {
+        snapshot::require_writable()?;
+        privilege::require_operator()?;
+        journal_sets::create(NewSet {
+            name: &required(set_name, "set_name")?,
+            description: description.as_deref(),
+            formats: items(required(formats, "formats")?, "formats")?,
+            compression: &required(compression, "compression")?,
+            level: required(compression_level, "compression_level")?,
+            keep_daily: required(keep_daily, "keep_daily")?,
+            keep_weekly: required(keep_weekly, "keep_weekly")?,
+            keep_monthly: required(keep_monthly, "keep_monthly")?,
+            rto: required(rto, "rto")?,
+            rpo: required(rpo, "rpo")?,
+        })
+    })
 }
 
 /// Forgets a backup set and its members. Backups on disk and in the catalogue stay; a set that has backups asks for
@@ -52,10 +55,12 @@ fn create_set(
 ///
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
 #[pg_extern(schema = "agent_backup", name = "drop_set")]
-fn drop_set(set_name: Option<&str>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
-    snapshot::require_writable()?;
-    privilege::require_operator()?;
-    Ok(journal_sets::drop_set(required(set_name, "set_name")?, required(confirm, "confirm")?)?)
+fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
+    answer(|| {
+        snapshot::require_writable()?;
+        privilege::require_operator()?;
+        journal_sets::drop_set(&required(set_name, "set_name")?, required(confirm, "confirm")?)
+    })
 }
 
 /// Adds a table to a backup set; returns its qualified name.
@@ -70,23 +75,26 @@ fn drop_set(set_name: Option<&str>, confirm: default!(Option<bool>, "false")) ->
 /// names near ones), 42703 for an unknown column, 42710 for a member twice, 42601 for what is not one expression.
 #[pg_extern(schema = "agent_backup", name = "add_table")]
 fn add_table(
-    set_name: Option<&str>,
-    table_name: Option<&str>,
-    formats: default!(Option<Vec<Option<String>>>, "NULL"),
-    row_filter: default!(Option<&str>, "NULL"),
-    excluded_columns: default!(Option<Vec<Option<String>>>, "'{}'"),
-    masked_columns: default!(Option<pgrx::JsonB>, "'{}'"),
-) -> Result<String, ErrorReport> {
-    snapshot::require_writable()?;
-    privilege::require_operator()?;
-    let set = required(set_name, "set_name")?;
-    let formats = optional_items(formats, "formats")?;
-    let excluded = items(required(excluded_columns, "excluded_columns")?, "excluded_columns")?;
-    let member = NewMember::new(formats, row_filter, excluded, required(masked_columns, "masked_columns")?.0)?;
-    let oid = ident::resolve(required(table_name, "table_name")?)?;
-    let name = table::check_member(oid, &member.selection)?;
-    journal_sets::add(set, &name, &member)?;
-    Ok(name.qualified())
+    set_name: Option<Text>,
+    table_name: Option<Text>,
+    formats: default!(Option<Vec<Option<Text>>>, "NULL"),
+    row_filter: default!(Option<Text>, "NULL"),
+    excluded_columns: default!(Option<Vec<Option<Text>>>, "'{}'"),
+    masked_columns: default!(Option<Json>, "'{}'"),
+) -> Result<Text, ErrorReport> {
+    answer(|| {
+        snapshot::require_writable()?;
+        privilege::require_operator()?;
+        let set = required(set_name, "set_name")?;
+        let formats = optional_items(formats, "formats")?;
+        let excluded = items(required(excluded_columns, "excluded_columns")?, "excluded_columns")?;
+        let masked = json(&required(masked_columns, "masked_columns")?, "masked_columns")?;
+        let member = NewMember::new(formats, row_filter.as_deref(), excluded, masked)?;
+        let oid = ident::resolve(&required(table_name, "table_name")?)?;
+        let name = table::check_member(oid, &member.selection)?;
+        journal_sets::add(&set, &name, &member)?;
+        Ok(name.qualified().into())
+    })
 }
 
 /// Takes a table out of a backup set; returns its qualified name. Backups of it stay.
@@ -95,10 +103,12 @@ fn add_table(
 ///
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
 #[pg_extern(schema = "agent_backup", name = "remove_table")]
-fn remove_table(set_name: Option<&str>, table_name: Option<&str>) -> Result<String, ErrorReport> {
-    snapshot::require_writable()?;
-    privilege::require_operator()?;
-    let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
-    let resolved = ident::find(table)?.map(ident::name_of).transpose()?;
-    Ok(journal_sets::remove(set, table, resolved.as_ref())?.qualified())
+fn remove_table(set_name: Option<Text>, table_name: Option<Text>) -> Result<Text, ErrorReport> {
+    answer(|| {
+        snapshot::require_writable()?;
+        privilege::require_operator()?;
+        let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
+        let resolved = ident::find(&table)?.map(ident::name_of).transpose()?;
+        Ok(journal_sets::remove(&set, &table, resolved.as_ref())?.qualified().into())
+    })
 }

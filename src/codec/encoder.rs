@@ -1,6 +1,7 @@
 //! From a batch of rows to the text of a chunk, in any of the three formats.
 
 use std::error::Error;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::csv::Csv;
@@ -100,24 +101,21 @@ impl Encoder {
     /// A row longer than 1 GiB, or bytes that are no value of their kind; then `out` is as before, and `digest` is
     /// of no use.
     pub fn encode(&self, batch: &RowBatch, digest: &mut RowDigest, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        self.encode_each(batch, out, |row| digest.add_row(row))
+        let rows = self.encode_rows(batch, out)?;
+        digest.add_rows(rows.into_iter().map(|row| &out[row]));
+        Ok(())
     }
 
-    /// As `encode`, with any use of each row's bytes in the place of the digest.
+    /// As `encode`, with the place of each row's bytes in `out` instead of the digest.
     ///
     /// # Errors
     /// As `encode`.
-    pub fn encode_each(
-        &self,
-        batch: &RowBatch,
-        out: &mut Vec<u8>,
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<(), EncodeError> {
+    pub fn encode_rows(&self, batch: &RowBatch, out: &mut Vec<u8>) -> Result<Vec<Range<usize>>, EncodeError> {
         let start = out.len();
         let outcome = match &self.0.rows {
-            Rows::Csv(csv) => self.run(batch, out, LINES, |f, s, o, at| csv.row(f, s, o, at), &mut each),
-            Rows::Json(json) => self.run(batch, out, ITEMS, |f, s, o, at| json.row(f, s, o, at), &mut each),
-            Rows::Sql(sql) => self.run(batch, out, LINES, |f, s, o, at| sql.row(f, s, o, at), &mut each),
+            Rows::Csv(csv) => self.run(batch, out, LINES, |f, s, o, at| csv.row(f, s, o, at)),
+            Rows::Json(json) => self.run(batch, out, ITEMS, |f, s, o, at| json.row(f, s, o, at)),
+            Rows::Sql(sql) => self.run(batch, out, LINES, |f, s, o, at| sql.row(f, s, o, at)),
         };
         if outcome.is_err() {
             out.truncate(start);
@@ -131,24 +129,23 @@ impl Encoder {
         out: &mut Vec<u8>,
         around: Around,
         write: impl Fn(&mut Fields, &mut Scratch, &mut Vec<u8>, &mut usize) -> Outcome,
-        each: &mut impl FnMut(&[u8]),
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Vec<Range<usize>>, EncodeError> {
         let mut fields = Fields::new(batch);
         let mut scratch = Scratch::default();
+        let mut rows = Vec::with_capacity(batch.rows as usize);
         for index in 0..batch.rows {
             out.extend_from_slice(if index == 0 { around.first } else { around.before });
             let start = out.len();
             let mut at = 0;
             write(&mut fields, &mut scratch, out, &mut at).map_err(|fault| self.error(fault, batch, index, at))?;
-            let row = &out[start..];
-            if row.len() > ROW_LIMIT {
+            if out.len() - start > ROW_LIMIT {
                 return Err(self.error(Fault::TooLong, batch, index, at));
             }
-            each(row);
+            rows.push(start..out.len());
             out.extend_from_slice(around.after);
         }
         if fields.is_empty() {
-            return Ok(());
+            return Ok(rows);
         }
         Err(EncodeError::BrokenBatch { sequence: batch.sequence, reason: "it holds more than its rows" })
     }

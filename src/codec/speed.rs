@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::encoder::Encoder;
 use super::wire::{Column, Element, RowBatch, ValueKind};
 use super::{split, stored};
+use crate::stream::RowDigest;
 
 const ROWS: u32 = 20_000;
 const ROUNDS: u32 = 50;
@@ -78,7 +79,7 @@ fn speed() {
     ];
     for encoder in encoders {
         let mut out = vec![];
-        encoder.encode_each(&batch, &mut out, |_| ()).unwrap();
+        let rows = encoder.encode_rows(&batch, &mut out).unwrap();
         let best = |mut work: Box<dyn FnMut() + '_>| {
             let mut best = f64::MAX;
             for _ in 0..ROUNDS {
@@ -93,15 +94,17 @@ fn speed() {
         let mut buffer = Vec::with_capacity(length + 16);
         let encoding = best(Box::new(|| {
             buffer.clear();
-            encoder.encode_each(&batch, &mut buffer, |_| ()).unwrap();
+            encoder.encode_rows(&batch, &mut buffer).unwrap();
         }));
+        let digesting = best(Box::new(|| RowDigest::default().add_rows(rows.iter().map(|row| &out[row.clone()]))));
         println!(
-            "{}: {} bytes a row; encode {:.0} MB/s, {:.3} s a million rows; split {:.0} MB/s",
+            "{}: {} bytes a row; encode {:.0} MB/s, {:.3} s a million rows; split {:.0} MB/s; digest {:.0} MB/s",
             encoder.format(),
             length / ROWS as usize,
             length as f64 / encoding / 1e6,
             encoding / f64::from(ROWS) * 1e6,
             length as f64 / splitting / 1e6,
+            length as f64 / digesting / 1e6,
         );
     }
 }

@@ -15,10 +15,7 @@ pub fn rows(format: Format, chunk: &[u8]) -> Rows<'_> {
 pub fn digest(format: Format, chunk: &[u8]) -> (u64, RowDigest) {
     let mut digest = RowDigest::default();
     let mut count = 0;
-    for row in rows(format, chunk) {
-        digest.add_row(row);
-        count += 1;
-    }
+    digest.add_rows(rows(format, chunk).inspect(|_| count += 1));
     (count, digest)
 }
 

@@ -112,7 +112,7 @@ fn a_container_gives_back_each_entry_by_its_offset() {
         let mut text = String::new();
         container.plain(entry).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "h\na\nb\nc\nd\ne\n");
-        assert_eq!(written.sha256, hex::encode(Sha256::digest(&written.out)));
+        assert_eq!(written.sha256[..], Sha256::digest(&written.out)[..]);
         assert_eq!(written.bytes, written.out.len() as u64);
     }
 }

@@ -33,8 +33,8 @@ pub struct Written<W> {
     pub out: W,
     /// Length of the whole file.
     pub bytes: u64,
-    /// SHA-256 of the whole file, in hex.
-    pub sha256: String,
+    /// SHA-256 of the whole file.
+    pub sha256: [u8; 32],
     /// The manifest with all that the writer set.
     pub manifest: Manifest,
     /// Its text, as it is in the container, for the file beside it.
@@ -148,7 +148,7 @@ impl<W: Write> ContainerWriter<W> {
         self.write("trailer", &trailer.to_bytes(self.compression)?)?;
         Ok(Written {
             bytes: self.out.offset,
-            sha256: hex::encode(self.out.file.finalize()),
+            sha256: self.out.file.finalize().into(),
             out: self.out.inner,
             manifest,
             manifest_bytes: text,

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::time::Instant;
 
 use agent_backup_core::container::Manifest;
 use agent_backup_core::plan::{Compression, Format, names};
@@ -13,16 +12,15 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
+use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
-use crate::run::{adopt, pipeline, place, reconcile, say};
+use crate::run::{adopt, place, reconcile};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
-use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::{facts, lock};
-use crate::table::catalog::{self, Table};
+use crate::table::catalog;
 use crate::table::ddl::{self, Definitions};
-use crate::table::select::Selection;
 
 /// What to back up.
 pub struct Request<'a> {
@@ -169,12 +167,6 @@ fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
     Ok(wanted)
 }
 
-/// A member under its lock, or why not.
-struct Locked {
-    member: Member,
-    oid: Result<Option<pg_sys::Oid>>,
-}
-
 /// Locks before the snapshot is taken, so that no table can change its shape between the two.
 fn lock_members(members: Vec<Member>) -> Vec<Locked> {
     let lock = |member: &Member| {
@@ -207,71 +199,31 @@ fn read_members(
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut read = Read { outcomes: Vec::new(), definitions: Definitions::default() };
-    for (ordinal, Locked { member, oid }) in locked.into_iter().enumerate() {
+    let mut reader = Reader::start(compression, directory, writing)?;
+    for Locked { member, oid } in locked {
         let table = match oid {
             Ok(None) => Ok(None),
             Ok(Some(_)) => described.next().transpose(),
             Err(error) => Err(error),
         };
-        let begun = Instant::now();
-        let selection = Selection {
-            filter: member.row_filter,
-            excluded: member.excluded,
-            masked: member.masked,
-            defined_by: member.defined_by,
-        };
-        let formats = request.formats.as_ref().or(member.formats.as_ref()).unwrap_or(&set.formats);
-        let state = match table {
-            Ok(None) => State::Absent,
-            Err(error) => State::Failed(error.to_string()),
-            Ok(Some(table)) => read_member(ordinal, table, &selection, formats, compression, directory, writing)?,
-        };
-        let outcome = Outcome { table: member.table, selection, state, took: begun.elapsed() };
-        announce(&outcome);
-        read.outcomes.push(outcome);
+        let formats = request.formats.as_ref().or(member.formats.as_ref()).unwrap_or(&set.formats).clone();
+        reader.read(member, table, &formats)?;
     }
-    let done: Vec<pg_sys::Oid> = read
-        .outcomes
-        .iter()
-        .filter_map(|outcome| match &outcome.state {
-            State::Done { described, .. } => Some(described.oid),
-            State::Absent | State::Failed(_) => None,
-        })
-        .collect();
-    if !done.is_empty() {
-        read.definitions = ddl::definitions(&done, || adopt::newest(&set.name, directory))?;
-    }
-    Ok(read)
-}
-
-fn read_member(
-    ordinal: usize,
-    table: Table,
-    selection: &Selection,
-    formats: &[String],
-    compression: Compression,
-    directory: &Directory,
-    writing: &mut Writing,
-) -> Result<State> {
-    let data = attempt(|| {
-        if snapshot::is_fixed() {
-            catalog::refuse_rewritten(&[table.oid])?;
+    // Read while the threads are still at work; anew if a member then fails after all.
+    let definitions_of = |tables: &[pg_sys::Oid]| {
+        if tables.is_empty() {
+            return Ok(Definitions::default());
         }
-        pipeline::read(&table, selection, &parse_formats(formats)?, compression, directory)
-    });
-    let data = match data {
-        Ok(data) => data,
-        Err(Failure { error: Some(error), code, .. }) if is_for_the_call(code) => return Err(error),
-        Err(failure) => return Ok(State::Failed(failure.message)),
+        ddl::definitions(tables, || adopt::newest(&set.name, directory))
     };
-    let (mut plain, mut stored) = (0, 0);
-    for entry in &data.entries {
-        writing.add(&names::entry(&table.name.schema, &table.name.name, entry.format, ordinal), ordinal, entry)?;
-        plain += entry.spooled.plain_bytes;
-        stored += entry.spooled.stored_bytes;
+    let scanned = reader.scanned();
+    let mut definitions = definitions_of(&scanned)?;
+    let outcomes = reader.finish()?;
+    let done: Vec<pg_sys::Oid> = outcomes.iter().filter_map(Outcome::oid).collect();
+    if done != scanned {
+        definitions = definitions_of(&done)?;
     }
-    Ok(State::Done { described: Box::new(table), rows: data.rows, plain, stored })
+    Ok(Read { outcomes, definitions })
 }
 
 /// Reads names of formats; each once.
@@ -292,15 +244,6 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
         });
     }
     Ok(parsed)
-}
-
-fn announce(outcome: &Outcome) {
-    let name = outcome.table.display();
-    match &outcome.state {
-        State::Absent => say::table_absent(&name),
-        State::Failed(reason) => say::table_failed(&name, reason),
-        State::Done { rows, plain, stored, .. } => say::table_done(&name, *rows, *plain, *stored, outcome.took),
-    }
 }
 
 fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Read) -> Result<Manifest> {

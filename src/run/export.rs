@@ -107,7 +107,9 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     if snapshot::is_fixed() {
         catalog::refuse_rewritten(&[oid])?;
     }
-    let data = pipeline::read(&described, &Selection::default(), &[format], compression, &directory)?;
+    let pool = pipeline::start_pool()?;
+    let data = pipeline::scan(&pool, &described, &Selection::default(), &[format], compression, &directory)?
+        .settle(&described)?;
     drop(snapshot);
 
     let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;

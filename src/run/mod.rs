@@ -2,7 +2,9 @@
 
 pub mod adopt; // one backup on disk into the catalogue
 pub mod backup; // a set into a container
+pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
+pub mod members; // a set's tables, one scanned while the one before is compressed
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools
 pub mod place; // the directory that is written to

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use agent_backup_core::container::manifest::{ColumnInfo, Member as ManifestMember, MemberStatus};
 
+use pgrx::pg_sys;
+
 use crate::ident::TableName;
 use crate::table::catalog::Table;
 use crate::table::select::Selection;
@@ -37,6 +39,14 @@ impl Outcome {
 
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done { .. })
+    }
+
+    /// Of a member that is in the backup.
+    pub fn oid(&self) -> Option<pg_sys::Oid> {
+        match &self.state {
+            State::Done { described, .. } => Some(described.oid),
+            State::Absent | State::Failed(_) => None,
+        }
     }
 
     pub fn error(&self) -> Option<&str> {

@@ -1,4 +1,5 @@
-//! One table from scan to spools: scan → (threads: encode → digest → compress → check) → spool.
+//! One table from scan to spools: scan → (threads: encode → digest → compress → check) → spool. The threads may still be
+//! at work on it while the next table is scanned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +8,19 @@ use agent_backup_core::codec::{Column, EncodeError, Encoder, RowBatch};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::{
-    ChunkEncoder, EntryPlan, Finish, Frame, Pool, RowDigest, Spool, Spooled, StreamError, Submit,
+    ChunkEncoder, EntryPlan, Finish, Frame, Job, Pool, RowDigest, Spool, Spooled, StreamError, Submit,
 };
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
+use crate::server::encoding::Encoding;
 use crate::server::progress::Progress;
 use crate::server::{failpoint, pin::Pinned, privilege};
 use crate::settings;
 use crate::table::catalog::{Kind, Table};
 use crate::table::scan::{RowSink, Scan};
 use crate::table::select::Selection;
-use crate::table::value::{self, Encoding};
+use crate::table::value;
 
 /// Stored bytes of one entry that stay in memory before a file is used.
 const SPOOL_MEMORY: usize = 4 << 20;
@@ -39,14 +41,29 @@ pub struct TableData {
     pub entries: Vec<Entry>,
 }
 
-/// Reads a locked table under the active snapshot into spools, all formats in one scan.
-pub fn read(
+/// A table whose rows all were handed to the threads.
+pub struct Scanned {
+    job: Job,
+    plans: Vec<EntryPlan>,
+    formats: Vec<Format>,
+    rows: u64,
+}
+
+/// Starts the threads of a call.
+pub fn start_pool() -> Result<Pool> {
+    let threads = settings::workers();
+    Pool::start(threads, threads + 1).map_err(|source| Error::Write(std::io::Error::other(source)))
+}
+
+/// Scans a locked table under the active snapshot, all formats at once.
+pub fn scan(
+    pool: &Pool,
     table: &Table,
     selection: &Selection,
     formats: &[Format],
     compression: Compression,
     scratch: &Directory,
-) -> Result<TableData> {
+) -> Result<Scanned> {
     privilege::require_reader(table.oid, &table.name.display())?;
     if let Some(role) = &selection.defined_by {
         privilege::require_still_definer(role, table.owner, &table.name.display())?;
@@ -58,28 +75,23 @@ pub fn read(
             Format::Sql => Encoder::sql(columns, &table.name.qualified()),
         })
     };
-    let (rows, plans) = scan(table, selection, formats, &|format, columns| {
+    scan_into(pool, table, selection, formats, &|format, columns| {
         entry_plan(encode(format, columns), compression, scratch.clone())
-    })?;
-    let entries = plans.iter().zip(formats).map(|(plan, &format)| {
-        let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;
-        Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
-    });
-    Ok(TableData { rows, entries: entries.collect::<Result<Vec<_>>>()? })
+    })
 }
 
 /// The number of rows of a locked table under the active snapshot, and their digest as CSV with its columns in the order
 /// that `table` gives them.
 pub fn digest(table: &Table) -> Result<(u64, RowDigest)> {
     privilege::require_reader(table.oid, &table.name.display())?;
-    let (rows, plans) = scan(table, &Selection::default(), &[Format::Csv], &|_, columns| EntryPlan {
+    let pool = start_pool()?;
+    let scanned = scan_into(&pool, table, &Selection::default(), &[Format::Csv], &|_, columns| EntryPlan {
         encoder: Arc::new(DigestOnly(Encoder::csv(columns))),
         compression: Compression::None,
         spool: Arc::new(Spool::new(0, Box::new(|| Err(std::io::ErrorKind::Unsupported.into())))),
     })?;
-    let spooled = plans.first().map(|plan| plan.spool.finish()).transpose();
-    let spooled = spooled.map_err(|error| stream_error(table, error))?;
-    Ok((rows, spooled.map(|spooled| spooled.digest).unwrap_or_default()))
+    let data = scanned.settle(table)?;
+    Ok((data.rows, data.entries.first().map(|entry| entry.spooled.digest).unwrap_or_default()))
 }
 
 /// Digests the rows of a batch and keeps none of their text.
@@ -111,12 +123,13 @@ impl ChunkEncoder for DigestOnly {
 }
 
 /// Scans a table once into one spool for each format, made by `plan`.
-fn scan(
+fn scan_into(
+    pool: &Pool,
     table: &Table,
     selection: &Selection,
     formats: &[Format],
     plan: &dyn Fn(Format, &[Column]) -> EntryPlan,
-) -> Result<(u64, Vec<EntryPlan>)> {
+) -> Result<Scanned> {
     let _kinds = refuse_swapped_relations(table.kind)?;
     failpoint::reach("scan")?;
     let encoding = Encoding::of_database();
@@ -125,12 +138,42 @@ fn scan(
     let (columns, takes): (Vec<_>, Vec<_>) = planned.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let plans: Vec<EntryPlan> = formats.iter().map(|&format| plan(format, &columns)).collect();
     let batch_bytes = settings::chunk_bytes() / 4 * 3;
-    let mut sink = PoolSink::start(table, plans.clone())?;
+    let job = pool.job(plans.clone());
+    let progress = Progress::start(table.oid, table.bytes);
+    let mut sink = PoolSink { table, pool, job: &job, progress, rows: 0, bytes: 0 };
     let query = selection.query(table)?;
     let others_code = selection.has_expressions();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
-    sink.finish()?;
-    Ok((rows, plans))
+    drop(sink);
+    Ok(Scanned { job, plans, formats: formats.to_vec(), rows })
+}
+
+impl Scanned {
+    /// Whether the threads have nothing left to do for it.
+    pub fn is_over(&self) -> bool {
+        self.job.is_over()
+    }
+
+    /// Bytes of memory that its spools hold.
+    pub fn in_memory(&self) -> usize {
+        self.plans.iter().map(|plan| plan.spool.in_memory()).sum()
+    }
+
+    /// Waits for the threads.
+    pub fn settle(self, table: &Table) -> Result<TableData> {
+        loop {
+            check_for_interrupts!();
+            match self.job.finish(PATIENCE).map_err(|error| stream_error(table, error))? {
+                Finish::Done => break,
+                Finish::Pending => (),
+            }
+        }
+        let entries = self.plans.iter().zip(self.formats).map(|(plan, format)| {
+            let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;
+            Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
+        });
+        Ok(TableData { rows: self.rows, entries: entries.collect::<Result<Vec<_>>>()? })
+    }
 }
 
 /// What was planned as a table must not be read as a view or foreign table that took its place (CVE-2024-7348).
@@ -149,29 +192,11 @@ fn entry_plan(encoder: Arc<dyn ChunkEncoder>, compression: Compression, scratch:
 /// The scan's end of the pool.
 struct PoolSink<'a> {
     table: &'a Table,
-    pool: Pool,
+    pool: &'a Pool,
+    job: &'a Job,
     progress: Progress,
     rows: u64,
     bytes: u64,
-}
-
-impl<'a> PoolSink<'a> {
-    fn start(table: &'a Table, plans: Vec<EntryPlan>) -> Result<Self> {
-        let threads = settings::workers();
-        let pool = Pool::start(threads, plans, threads + 1).map_err(|error| stream_error(table, error))?;
-        let progress = Progress::start(table.oid, table.bytes);
-        Ok(PoolSink { table, pool, progress, rows: 0, bytes: 0 })
-    }
-
-    fn finish(mut self) -> Result<()> {
-        loop {
-            check_for_interrupts!();
-            match self.pool.finish(PATIENCE).map_err(|error| stream_error(self.table, error))? {
-                Finish::Done => return Ok(()),
-                Finish::Pending => (),
-            }
-        }
-    }
 }
 
 impl RowSink for PoolSink<'_> {
@@ -181,7 +206,7 @@ impl RowSink for PoolSink<'_> {
         self.progress.show(self.rows, self.bytes);
         loop {
             check_for_interrupts!();
-            match self.pool.submit(batch, PATIENCE).map_err(|error| stream_error(self.table, error))? {
+            match self.job.submit(batch, PATIENCE).map_err(|error| stream_error(self.table, error))? {
                 Submit::Taken => return Ok(self.pool.take_buffer()),
                 Submit::Full(returned) => batch = returned,
             }

@@ -5,12 +5,12 @@ use std::sync::Once;
 
 use agent_backup_core::plan::names;
 use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, StoreError};
-use pgrx::pg_sys;
+use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::server::lock::SetLock;
-use crate::server::privilege;
+use crate::server::{message, privilege};
 use crate::settings;
 
 /// A set's directory, held alone.
@@ -29,7 +29,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?;
     let lock = lock(&directory, set)?;
     for left in directory.sweep_staging(&lock)? {
-        pgrx::debug1!("removed \"{left}\", left by a backup that did not end");
+        message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
     Ok(SetPlace { directory, _lock: lock, _set: set_lock })
 }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::run::pipeline::Entry;
+use crate::run::say;
 use crate::server::failpoint;
 
 /// What came to be on disk.
@@ -37,7 +38,8 @@ impl<'a> Writing<'a> {
         started: DateTime<Utc>,
         compression: Compression,
     ) -> Result<Self> {
-        let staged = stage(directory, &names::encode(set))?;
+        // The container's writer hashes every byte that it writes.
+        let staged = stage(directory, &names::encode(set))?.hashed_by_caller();
         let writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
         Ok(Writing { directory, set, started, compression, writer })
     }
@@ -59,7 +61,8 @@ impl<'a> Writing<'a> {
 
         let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
         failpoint::reach("publish")?;
-        let container = written.out.publish(&names::container(self.set, &suffix, self.compression))?;
+        let name = names::container(self.set, &suffix, self.compression);
+        let container = written.out.publish_hashed(&name, written.sha256)?;
         let unfinished = Unfinished { directory: self.directory, name: Some(container.name.clone()) };
         failpoint::reach("publish_manifest")?;
         let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
@@ -104,7 +107,7 @@ impl Drop for Unfinished<'_> {
         if let Some(name) = self.name.take()
             && let Err(error) = self.directory.remove(&name)
         {
-            pgrx::warning!("could not remove the unfinished backup \"{name}\": {error}");
+            say::warning(&format!("could not remove the unfinished backup \"{name}\": {error}"));
         }
     }
 }

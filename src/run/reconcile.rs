@@ -9,6 +9,7 @@ use agent_backup_core::store::Directory;
 use crate::error::Result;
 use crate::journal::{self, KnownFile};
 use crate::run::adopt::{self, Found, Pair};
+use crate::run::say;
 use crate::server::facts;
 use crate::server::subtransaction::attempt;
 
@@ -43,7 +44,7 @@ pub fn set(set: &str, directory: &Directory, elsewhere: Option<bool>) -> Result<
 pub fn before_backup(set: &str, directory: &Directory) -> Result<()> {
     for finding in self::set(set, directory, Some(false))? {
         if finding.action != "foreign" {
-            pgrx::notice!("{}: {} ({})", finding.file, finding.action, finding.details);
+            say::notice(&format!("{}: {} ({})", finding.file, finding.action, finding.details));
         }
     }
     Ok(())

@@ -2,25 +2,39 @@
 
 use std::time::Duration;
 
+use pgrx::PgLogLevel;
+
+use crate::server::message;
+
 /// `agent_approvals: 10000 rows, 1.2 MB in 0.08 s (57 MB/s)`.
 pub fn table_done(table: &str, rows: u64, plain: u64, stored: u64, took: Duration) {
     let rate = plain as f64 / took.as_secs_f64().max(0.001);
-    pgrx::notice!(
+    notice(&format!(
         "{table}: {rows} rows, {} stored in {:.2} s ({}/s)",
         bytes(stored as f64),
         took.as_secs_f64(),
         bytes(rate)
-    );
+    ));
 }
 
 /// A member that does not exist here.
 pub fn table_absent(table: &str) {
-    pgrx::notice!("{table}: does not exist here");
+    notice(&format!("{table}: does not exist here"));
 }
 
 /// A member that could not be read.
 pub fn table_failed(table: &str, reason: &str) {
-    pgrx::warning!("{table}: {reason}");
+    warning(&format!("{table}: {reason}"));
+}
+
+/// Tells of something that was done on the way.
+pub fn notice(text: &str) {
+    message::say(PgLogLevel::NOTICE, text);
+}
+
+/// Tells of something that went wrong and is not the end of the call.
+pub fn warning(text: &str) {
+    message::say(PgLogLevel::WARNING, text);
 }
 
 /// Bytes with a unit of 1000, three digits.

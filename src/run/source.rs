@@ -27,6 +27,12 @@ pub struct Location {
 }
 
 impl Location {
+    /// Where a listed backup stands.
+    pub fn of(listed: Listed) -> Self {
+        let (directory, file_name) = (PathBuf::from(&listed.directory), listed.file_name.clone());
+        Location { directory, file_name, listed: Some(listed) }
+    }
+
     /// Path of the container.
     pub fn path(&self) -> PathBuf {
         self.directory.join(&self.file_name)
@@ -46,14 +52,14 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
     if backup == LATEST {
         let newest = journal::listed(Some(set))?.into_iter().find(|listed| listed.status == "complete");
         return match newest {
-            Some(listed) => Ok(at(listed)),
+            Some(listed) => Ok(Location::of(listed)),
             None if journal::has_set(set)? => Err(Error::NoBackup { set: set.to_owned() }),
             None => Err(journal::unknown_set(set)?),
         };
     }
     let listed = journal::listed(None)?;
     if let Some(found) = listed.iter().find(|listed| listed.backup_id == backup) {
-        return Ok(at(found.clone()));
+        return Ok(Location::of(found.clone()));
     }
     let path = place::path_of_set(set).join(backup);
     if let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
@@ -64,10 +70,6 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
     }
     let near = ident::near(backup, listed.into_iter().map(|listed| listed.backup_id));
     Err(Error::UnknownBackup { backup: backup.to_owned(), near })
-}
-
-fn at(listed: Listed) -> Location {
-    Location { directory: PathBuf::from(&listed.directory), file_name: listed.file_name.clone(), listed: Some(listed) }
 }
 
 /// Opens what `locate` found. Its manifest is the very one that the catalogue lists. Errors: `Store` (missing, no

@@ -6,8 +6,8 @@ use agent_backup_core::container::manifest::Server;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::server::encoding::Encoding;
 use crate::server::sql;
-use crate::table::value::Encoding;
 
 /// The server and database of this session.
 pub fn server() -> Result<Server> {
@@ -19,7 +19,8 @@ pub fn server() -> Result<Server> {
             version_num: row.required::<i32>(2)?.unsigned_abs(),
             // SAFETY: reads the control file's copy in shared memory.
             system_identifier: unsafe { pg_sys::GetSystemIdentifier() }.to_string(),
-            database: row.required(3)?,
+            // Databases of other encodings stand in the same catalogue: its bytes may mean nothing here.
+            database: row.shown(3)?,
             encoding: Encoding::of_database().of_files().to_owned(),
             timeline: None,
             in_recovery: row.optional(4)?,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::server::message;
 use crate::settings;
 
 /// Stops here if the named step is to fail, panic or pause.
@@ -18,7 +19,7 @@ pub fn reach(step: &str) -> Result<()> {
 
 /// Waits until the session is cancelled; the log says where.
 fn pause(step: &str) -> Result<()> {
-    pgrx::log!("agent_backup pauses at step \"{step}\"");
+    message::say(pgrx::PgLogLevel::LOG, &format!("agent_backup pauses at step \"{step}\""));
     loop {
         pgrx::check_for_interrupts!();
         std::thread::sleep(Duration::from_millis(5));

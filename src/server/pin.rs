@@ -1,11 +1,11 @@
 //! Settings that decide how values read are pinned while a backup runs and put back after it, also after an error.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::server::encoding::c_string;
 
 /// What the bytes of a file depend on, whatever the session has set (T48). Recorded in each manifest.
 pub const FORMAT_SETTINGS: &[(&str, &str)] = &[
@@ -64,11 +64,6 @@ impl Pinned {
         )
     }
 
-    /// As `set`, for a setting that only a superuser may change: the extension itself does, for its own statements.
-    pub fn set_privileged(&self, name: &str, value: &str) -> Result<()> {
-        self.set_as(pg_sys::GucContext::PGC_SUSET, name, value)
-    }
-
     fn set_as(&self, context: pg_sys::GucContext::Type, name: &str, value: &str) -> Result<()> {
         let (c_name, c_value) = (c_string(name)?, c_string(value)?);
         // SAFETY: both strings are NUL-terminated and are copied by the callee; GUC_ACTION_SAVE belongs to our level.
@@ -113,8 +108,4 @@ impl Drop for Pinned {
 /// The pinned settings as a manifest records them.
 pub fn recorded() -> BTreeMap<String, String> {
     FORMAT_SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::InvalidOption { option: "text", reason: "it contains a zero byte".into() })
 }

@@ -1,8 +1,6 @@
 //! One snapshot for everything a call reads, pushed explicitly: after a first write SPI would take a new one per
 //! statement, and two tables would be read at two moments (T40).
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -55,13 +53,4 @@ pub fn require_writable() -> Result<()> {
         return Err(Error::ReadOnly { reason: "in a read-only transaction" });
     }
     Ok(())
-}
-
-/// A C string of the server as text.
-///
-/// # Safety
-/// `pointer` is null or a NUL-terminated string that stays for the call.
-pub unsafe fn owned_text(pointer: *const std::ffi::c_char) -> Option<String> {
-    // SAFETY: as the caller promises.
-    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }

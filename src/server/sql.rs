@@ -1,15 +1,19 @@
-//! The extension's own statements, run with a pinned search path by their callers.
+//! The extension's own statements, run with a pinned search path by their callers. Texts in them, their arguments and
+//! their rows are UTF-8 here, whatever the database's encoding is.
 
-use pgrx::datum::DatumWithOid;
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::spi::{Spi, SpiHeapTupleData};
-use pgrx::{FromDatum, IntoDatum};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::server::encoding;
+use crate::server::text::Raw;
 
 /// Runs a query and turns each row into a `T`.
-pub fn rows<T>(query: &str, arguments: &[DatumWithOid], mut row: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
+pub fn rows<T>(query: &str, arguments: &[Argument], mut row: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
+    let (query, arguments) = (encoding::c_string(query)?, datums(arguments)?);
     Spi::connect(|client| {
-        let table = client.select(query, None, arguments).map_err(internal)?;
+        let table = client.select(query.as_c_str(), None, &arguments).map_err(internal)?;
         let mut all = Vec::with_capacity(table.len());
         for tuple in table {
             all.push(row(&Row(tuple))?);
@@ -19,24 +23,26 @@ pub fn rows<T>(query: &str, arguments: &[DatumWithOid], mut row: impl FnMut(&Row
 }
 
 /// Runs a statement that writes; the number of rows it touched.
-pub fn execute(statement: &str, arguments: &[DatumWithOid]) -> Result<usize> {
-    Spi::connect_mut(|client| Ok(client.update(statement, None, arguments).map_err(internal)?.len()))
+pub fn execute(statement: &str, arguments: &[Argument]) -> Result<usize> {
+    let (statement, arguments) = (encoding::c_string(statement)?, datums(arguments)?);
+    Spi::connect_mut(|client| Ok(client.update(statement.as_c_str(), None, &arguments).map_err(internal)?.len()))
 }
 
 /// Runs a statement that writes and returns rows, and turns each into a `T`.
 pub fn changed_rows<T>(
     statement: &str,
-    arguments: &[DatumWithOid],
+    arguments: &[Argument],
     mut row: impl FnMut(&Row) -> Result<T>,
 ) -> Result<Vec<T>> {
+    let (statement, arguments) = (encoding::c_string(statement)?, datums(arguments)?);
     Spi::connect_mut(|client| {
-        let table = client.update(statement, None, arguments).map_err(internal)?;
+        let table = client.update(statement.as_c_str(), None, &arguments).map_err(internal)?;
         table.map(|tuple| row(&Row(tuple))).collect()
     })
 }
 
 /// The first column of the first row as text, if there is one.
-pub fn text(query: &str, arguments: &[DatumWithOid]) -> Result<Option<String>> {
+pub fn text(query: &str, arguments: &[Argument]) -> Result<Option<String>> {
     Ok(rows(query, arguments, |row| row.optional::<String>(1))?.into_iter().next().flatten())
 }
 
@@ -45,15 +51,135 @@ pub struct Row<'conn>(SpiHeapTupleData<'conn>);
 
 impl Row<'_> {
     /// A column that may be null.
-    pub fn optional<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<Option<T>> {
-        self.0.get::<T>(column).map_err(internal)
+    pub fn optional<T: Field>(&self, column: usize) -> Result<Option<T>> {
+        self.0.get::<T::Datum>(column).map_err(internal)?.map(T::of).transpose()
     }
 
     /// A column that is never null.
-    pub fn required<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<T> {
+    pub fn required<T: Field>(&self, column: usize) -> Result<T> {
         self.optional(column)?
             .ok_or_else(|| Error::Internal { object: "catalogue query", reason: format!("column {column} is null") })
     }
+
+    /// A text that is only shown to people: what is not UTF-8 in it stands as `\xE9`.
+    pub fn shown(&self, column: usize) -> Result<String> {
+        Ok(encoding::shown(&self.required::<Raw>(column)?.0))
+    }
+}
+
+/// What a column can be read as.
+pub trait Field: Sized {
+    type Datum: FromDatum + IntoDatum;
+
+    /// The value of a datum; a text that is not UTF-8 is an error.
+    fn of(datum: Self::Datum) -> Result<Self>;
+}
+
+impl Field for String {
+    type Datum = Raw;
+
+    fn of(raw: Raw) -> Result<Self> {
+        encoding::from_server(raw.0)
+    }
+}
+
+impl Field for Vec<String> {
+    type Datum = Vec<Raw>;
+
+    fn of(raw: Vec<Raw>) -> Result<Self> {
+        raw.into_iter().map(String::of).collect()
+    }
+}
+
+/// What a statement's `$1` can be.
+pub enum Argument<'a> {
+    Text(Option<&'a str>),
+    Texts(Option<Vec<String>>),
+    Value(DatumWithOid<'a>),
+}
+
+impl<'a> From<&'a str> for Argument<'a> {
+    fn from(text: &'a str) -> Self {
+        Argument::Text(Some(text))
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Argument<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Argument::Text(text)
+    }
+}
+
+impl From<Vec<String>> for Argument<'_> {
+    fn from(texts: Vec<String>) -> Self {
+        Argument::Texts(Some(texts))
+    }
+}
+
+impl From<Option<Vec<String>>> for Argument<'_> {
+    fn from(texts: Option<Vec<String>>) -> Self {
+        Argument::Texts(texts)
+    }
+}
+
+/// Types without text in them travel as they are.
+macro_rules! without_text {
+    ($($value:ty),*) => { $(
+        impl Field for $value {
+            type Datum = Self;
+
+            fn of(value: Self) -> Result<Self> {
+                Ok(value)
+            }
+        }
+
+        impl From<$value> for Argument<'_> {
+            fn from(value: $value) -> Self {
+                Argument::Value(value.into())
+            }
+        }
+
+        impl From<Option<$value>> for Argument<'_> {
+            fn from(value: Option<$value>) -> Self {
+                Argument::Value(value.into())
+            }
+        }
+    )* };
+}
+
+without_text!(
+    bool,
+    i16,
+    i32,
+    i64,
+    f64,
+    pg_sys::Oid,
+    Vec<i64>,
+    Vec<pg_sys::Oid>,
+    Vec<u8>,
+    Raw,
+    Interval,
+    TimestampWithTimeZone
+);
+
+fn datums<'a>(arguments: &'a [Argument<'a>]) -> Result<Vec<DatumWithOid<'a>>> {
+    arguments.iter().map(datum).collect()
+}
+
+fn datum<'a>(argument: &'a Argument<'a>) -> Result<DatumWithOid<'a>> {
+    let oid = <Raw as IntoDatum>::type_oid();
+    Ok(match argument {
+        Argument::Text(None) => DatumWithOid::null::<Raw>(),
+        // SAFETY: a text is laid out as a bytea.
+        Argument::Text(Some(text)) => unsafe { DatumWithOid::new(&*encoding::to_server(text)?, oid) },
+        Argument::Texts(None) => DatumWithOid::null::<Vec<Raw>>(),
+        Argument::Texts(Some(texts)) => {
+            let raw = texts.iter().map(|text| Ok(Raw(encoding::to_server(text)?.into_owned())));
+            raw.collect::<Result<Vec<_>>>()?.into()
+        }
+        // SAFETY: the same datum again; by reference it stays as long as the argument.
+        Argument::Value(value) => unsafe { DatumWithOid::new_from_datum(value.datum(), value.oid()) },
+    })
 }
 
 fn internal(error: pgrx::spi::SpiError) -> Error {

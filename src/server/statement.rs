@@ -1,12 +1,13 @@
 //! One statement over tables of users: its rights are those of one role, and the code it meets — index expressions, checks,
 //! triggers, filters — runs as another, the tables' owner, in a security-restricted operation (T75).
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::{PgList, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg_compat;
+use crate::server::encoding;
 use crate::server::user::{ActingAs, Restriction};
 
 unsafe extern "C-unwind" {
@@ -21,9 +22,29 @@ pub struct Statement<'a> {
     pub rights_of: pg_sys::Oid,
     /// Who runs the code of others.
     pub code_as: pg_sys::Oid,
+    /// Whether triggers of the table that it writes are left out; its partitions' are not.
+    pub skip_triggers: bool,
 }
 
-impl Statement<'_> {
+impl<'a> Statement<'a> {
+    /// A statement that reads.
+    pub fn reading(text: &'a str, rights_of: pg_sys::Oid, code_as: pg_sys::Oid) -> Self {
+        Statement { text, rights_of, code_as, skip_triggers: false }
+    }
+
+    /// Analyses it, and refuses one whose result can differ from call to call.
+    pub fn check_stable(&self) -> Result<()> {
+        let text = encoding::c_string(self.text)?;
+        let _owner = ActingAs::user(self.code_as, Restriction::SecurityRestricted);
+        let query = analyse(&text, self.rights_of)?;
+        // SAFETY: walks the tree that was just made.
+        if unsafe { pg_sys::contain_volatile_functions(query.cast()) } {
+            let reason = "it calls a volatile function, whose answer can differ from row to row".to_owned();
+            return Err(Error::InvalidOption { option: "where_clause", reason });
+        }
+        Ok(())
+    }
+
     /// Runs it; the number of rows that it touched.
     pub fn execute(&self) -> Result<u64> {
         self.run().map(|(count, _)| count)
@@ -35,8 +56,7 @@ impl Statement<'_> {
     }
 
     fn run(&self) -> Result<(u64, Vec<Vec<Option<String>>>)> {
-        let text = CString::new(self.text)
-            .map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })?;
+        let text = encoding::c_string(self.text)?;
         let _owner = ActingAs::user(self.code_as, Restriction::SecurityRestricted);
         let query = analyse(&text, self.rights_of)?;
         let mut receiver = Receiver::new();
@@ -58,6 +78,12 @@ impl Statement<'_> {
                 0,
             );
             pg_sys::ExecutorStart(description, 0);
+            if self.skip_triggers {
+                let opened = (*(*description).estate).es_opened_result_relations;
+                for relation in PgList::<pg_sys::ResultRelInfo>::from_pg(opened).iter_ptr() {
+                    (*relation).ri_TrigDesc = std::ptr::null_mut();
+                }
+            }
             pg_compat::executor_run(description);
             pg_sys::ExecutorFinish(description);
             let count = (*(*description).estate).es_processed;
@@ -67,7 +93,7 @@ impl Statement<'_> {
             pg_sys::CommandCounterIncrement();
             count
         };
-        Ok((count, receiver.rows))
+        receiver.failed.map_or(Ok((count, receiver.rows)), Err)
     }
 }
 
@@ -103,6 +129,7 @@ fn only<T>(list: &PgList<T>) -> Result<*mut T> {
 struct Receiver {
     base: pg_sys::DestReceiver,
     rows: Vec<Vec<Option<String>>>,
+    failed: Option<Error>,
 }
 
 impl Receiver {
@@ -116,6 +143,7 @@ impl Receiver {
                 mydest: pg_sys::CommandDest::DestNone,
             },
             rows: Vec::new(),
+            failed: None,
         }
     }
 }
@@ -137,9 +165,14 @@ unsafe extern "C-unwind" fn receive_slot(
             }
             let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(row_type.get(place)?.atttypid, &mut output, &mut is_varlena);
-            super::snapshot::owned_text(pg_sys::OidOutputFunctionCall(output, *(*slot).tts_values.add(place)))
+            encoding::owned(pg_sys::OidOutputFunctionCall(output, *(*slot).tts_values.add(place)))
         };
-        (*receiver.cast::<Receiver>()).rows.push((0..row_type.len()).map(value).collect());
+        let row: Result<Vec<Option<String>>> = (0..row_type.len()).map(|place| value(place).transpose()).collect();
+        let receiver = &mut *receiver.cast::<Receiver>();
+        match row {
+            Ok(row) => receiver.rows.push(row),
+            Err(error) => receiver.failed = Some(error),
+        }
     }
     true
 }

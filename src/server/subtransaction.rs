@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgTryBuilder, pg_sys};
 
 use crate::error::Error;
+use crate::server::message;
 
 /// How an attempt failed.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Failure {
 enum Outcome<T> {
     Done(T),
     Failed(Failure),
+    /// By an error of the server.
+    Server(CaughtError),
     /// For the whole call: handed on once the subtransaction is rolled back.
     ForTheCall(CaughtError),
 }
@@ -39,7 +42,9 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
     unsafe {
         match outcome {
             Outcome::Done(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Outcome::Failed(_) | Outcome::ForTheCall(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+            Outcome::Failed(_) | Outcome::Server(_) | Outcome::ForTheCall(_) => {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction()
+            }
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
@@ -47,6 +52,11 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
     match outcome {
         Outcome::Done(value) => Ok(value),
         Outcome::Failed(failure) => Err(failure),
+        // Only now: to convert its message the catalogue may be read.
+        Outcome::Server(caught) => {
+            let report = report_of(&caught);
+            Err(Failure { message: message::original(report), code: report.sql_error_code(), error: None })
+        }
         Outcome::ForTheCall(caught) => caught.rethrow(),
     }
 }
@@ -66,12 +76,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
     }))
     .catch_others(|caught| {
         let report = report_of(&caught);
-        if is_for_the_call(report.sql_error_code()) {
-            Outcome::ForTheCall(caught)
-        } else {
-            let (message, code) = (report.message().to_owned(), report.sql_error_code());
-            Outcome::Failed(Failure { message, code, error: None })
-        }
+        if is_for_the_call(report.sql_error_code()) { Outcome::ForTheCall(caught) } else { Outcome::Server(caught) }
     })
     .execute()
 }

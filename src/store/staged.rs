@@ -30,7 +30,8 @@ pub struct StagedFile {
     directory: Directory,
     name: String,
     file: File,
-    digest: Sha256,
+    /// None where the caller hashes what it writes.
+    digest: Option<Sha256>,
     size: u64,
     unsynced: u64,
     failed: bool,
@@ -58,7 +59,7 @@ impl StagedFile {
             directory,
             name,
             file,
-            digest: Sha256::new(),
+            digest: Some(Sha256::new()),
             size: 0,
             unsynced: 0,
             failed: false,
@@ -80,6 +81,12 @@ impl StagedFile {
     /// Calls `watch` between the blocks that are written and read back; when it says so, or unwinds, that is the end.
     pub fn watched_by(mut self, watch: fn() -> bool) -> Self {
         self.watch = Some(watch);
+        self
+    }
+
+    /// Leaves the hashing of what is written to the caller, who publishes with [`StagedFile::publish_hashed`].
+    pub fn hashed_by_caller(mut self) -> Self {
+        self.digest = None;
         self
     }
 
@@ -121,7 +128,9 @@ impl StagedFile {
                 Ok(count) => count.min(block.len()),
                 Err(errno) => return Err(self.error("write", needed, errno)),
             };
-            self.digest.update(&block[..count]);
+            if let Some(digest) = &mut self.digest {
+                digest.update(&block[..count]);
+            }
             self.size += count as u64;
             self.unsynced += count as u64;
             block = &block[count..];
@@ -144,12 +153,30 @@ impl StagedFile {
     /// # Errors
     /// As `publish`; `Exists` with the last name when none is free, `NoName` when there were none.
     pub fn publish_unique(mut self, names: impl IntoIterator<Item = String>) -> Result<Published, StoreError> {
+        match self.digest.take() {
+            Some(digest) => self.publish_as(names, digest.finalize().into()),
+            None => Err(StoreError::ReadBackDigest { path: self.path() }),
+        }
+    }
+
+    /// As [`StagedFile::publish`], for a caller that has the SHA-256 of all bytes it wrote.
+    ///
+    /// # Errors
+    /// As `publish`.
+    pub fn publish_hashed(self, final_name: &str, sha256: [u8; 32]) -> Result<Published, StoreError> {
+        self.publish_as(std::iter::once(final_name.to_owned()), sha256)
+    }
+
+    fn publish_as(
+        mut self,
+        names: impl IntoIterator<Item = String>,
+        sha256: [u8; 32],
+    ) -> Result<Published, StoreError> {
         if self.failed {
             return Err(StoreError::AlreadyFailed { path: self.path() });
         }
         let written = fstat(&self.file).map_err(|errno| self.error("look at", self.size, errno))?;
         fsync(&self.file).map_err(|errno| self.sync_error(errno))?;
-        let sha256: [u8; 32] = self.digest.finalize_reset().into();
         // From here the file is only open for reading: the assignment closes the descriptor that could write.
         self.file = self.reopen_for_reading()?;
         self.read_back(&written, sha256)?;
@@ -187,6 +214,7 @@ impl StagedFile {
                 found: found.st_size as u64,
             });
         }
+        let mut digest = Sha256::new();
         let mut block = vec![0; BLOCK];
         let mut read = 0;
         loop {
@@ -194,7 +222,7 @@ impl StagedFile {
             match self.file.read(&mut block) {
                 Ok(0) => break,
                 Ok(count) => {
-                    self.digest.update(&block[..count]);
+                    digest.update(&block[..count]);
                     read += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -204,7 +232,7 @@ impl StagedFile {
         if read != self.size {
             return Err(StoreError::ReadBackSize { path: self.path(), written: self.size, found: read });
         }
-        let found: [u8; 32] = self.digest.finalize_reset().into();
+        let found: [u8; 32] = digest.finalize().into();
         if found != sha256 { Err(StoreError::ReadBackDigest { path: self.path() }) } else { Ok(()) }
     }
 

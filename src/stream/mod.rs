@@ -1,6 +1,6 @@
 //! The way of the bytes between a row and a file: encode and digest, compress and check, worker pool, spool.
 //!
-//! A scan hands `RowBatch`es to a `Pool`; its threads turn each batch into one compressed chunk per format, read the
+//! A scan hands `RowBatch`es to a `Job` of a `Pool`; the threads turn each batch into one compressed chunk per format, read the
 //! chunk back, and append it to a `Spool`; the spool gives the chunks back in the order of the scan.
 
 use std::error::Error;
@@ -11,6 +11,7 @@ pub mod compress;
 pub mod digest;
 pub mod error;
 pub mod inflate;
+mod md5_lanes;
 pub mod pool;
 pub mod spool;
 pub(crate) mod thread;
@@ -19,7 +20,7 @@ pub use compress::Compressor;
 pub use digest::{RowDigest, sha256_hex};
 pub use error::StreamError;
 pub use inflate::{Inflater, plain_reader};
-pub use pool::{EntryPlan, Finish, Pool, Submit};
+pub use pool::{EntryPlan, Finish, Job, Pool, Submit};
 pub use spool::{Chunk, ChunkMeta, Copied, Spool, Spooled};
 
 /// One format of one table: how its rows read, and what stands around them.

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
-use crate::server::sql;
+use crate::server::sql::{self, Row};
 
 /// A relation that can be backed up.
 #[derive(Debug, Clone)]
@@ -88,16 +88,8 @@ pub fn describe(oids: &[pg_sys::Oid]) -> Result<Vec<Result<Table>>> {
     let argument = [oids.to_vec().into()];
     let mut found = HashMap::new();
     sql::rows(include_str!("../../sql/query/relation.sql"), &argument, |row| {
-        let oid: pg_sys::Oid = row.required(1)?;
-        let name = ident::name_of(oid)?;
-        let persistence: String = row.required(3)?;
-        let kind = Kind::of(&name, &row.required::<String>(2)?, &persistence, row.required(7)?);
-        let is_unlogged = persistence == "u";
-        let owner = row.required(4)?;
-        let bytes = row.optional(5)?.unwrap_or(0);
-        let primary_key = row.optional(6)?.unwrap_or_default();
-        let columns = columns.remove(&oid).unwrap_or_default();
-        found.insert(oid, kind.map(|kind| Table { oid, name, kind, is_unlogged, owner, bytes, primary_key, columns }));
+        let oid = row.required(1)?;
+        found.insert(oid, table(oid, row, columns.remove(&oid)));
         Ok(())
     })?;
     // The locks prove that it exists: what the snapshot does not see was made after it.
@@ -105,20 +97,41 @@ pub fn describe(oids: &[pg_sys::Oid]) -> Result<Vec<Result<Table>>> {
     Ok(oids.iter().map(|oid| found.remove(oid).unwrap_or_else(|| missing(oid))).collect())
 }
 
-fn columns_of(oids: &[pg_sys::Oid]) -> Result<HashMap<pg_sys::Oid, Vec<TableColumn>>> {
-    let mut columns: HashMap<pg_sys::Oid, Vec<TableColumn>> = HashMap::new();
+/// One table; a name in it that is not UTF-8 is its own error, and none of the others.
+fn table(oid: pg_sys::Oid, row: &Row, columns: Option<Vec<Result<TableColumn>>>) -> Result<Table> {
+    let name = ident::name_of(oid)?;
+    let in_table = |error: Error| error.in_object(|| format!("a name in table \"{}\"", name.display()));
+    let persistence: String = row.required(3)?;
+    let kind = Kind::of(&name, &row.required::<String>(2)?, &persistence, row.required(7)?)?;
+    Ok(Table {
+        oid,
+        kind,
+        is_unlogged: persistence == "u",
+        owner: row.required(4)?,
+        bytes: row.optional(5)?.unwrap_or(0),
+        primary_key: row.optional(6).map_err(in_table)?.unwrap_or_default(),
+        columns: columns.into_iter().flatten().collect::<Result<_>>().map_err(in_table)?,
+        name,
+    })
+}
+
+fn columns_of(oids: &[pg_sys::Oid]) -> Result<HashMap<pg_sys::Oid, Vec<Result<TableColumn>>>> {
+    let mut columns: HashMap<pg_sys::Oid, Vec<Result<TableColumn>>> = HashMap::new();
     sql::rows(include_str!("../../sql/query/column.sql"), &[oids.to_vec().into()], |row| {
-        let column = TableColumn {
-            name: row.required(2)?,
-            type_oid: row.required(3)?,
-            type_name: row.required(4)?,
-            generated: row.required(5)?,
-            not_null: row.required(6)?,
-        };
-        columns.entry(row.required(1)?).or_default().push(column);
+        columns.entry(row.required(1)?).or_default().push(column(row));
         Ok(())
     })?;
     Ok(columns)
+}
+
+fn column(row: &Row) -> Result<TableColumn> {
+    Ok(TableColumn {
+        name: row.required(2)?,
+        type_oid: row.required(3)?,
+        type_name: row.required(4)?,
+        generated: row.required(5)?,
+        not_null: row.required(6)?,
+    })
 }
 
 /// Refuses tables that were truncated or rewritten after the active snapshot (T32). Only a transaction with a fixed

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::server::{facts, sql};
+use crate::table::fingerprint;
 
 /// Sections in the order of replay. Data is loaded before `sequence_value`.
 const SECTIONS: &[&str] = &[
@@ -44,8 +45,7 @@ pub struct Definitions {
 /// Reads the definitions of tables, or takes those of an earlier backup while the catalogue has not changed since: the
 /// queries cost more than a small backup. Sequences have their present values in any case.
 pub fn definitions(members: &[pg_sys::Oid], earlier: impl FnOnce() -> Option<Manifest>) -> Result<Definitions> {
-    let arguments = [members.to_vec().into()];
-    let fingerprint = sql::text(include_str!("../../sql/query/ddl_fingerprint.sql"), &arguments)?;
+    let fingerprint = Some(fingerprint::of(members, &facts::server()?.version));
     if let Some(earlier) = earlier().filter(|earlier| earlier.ddl_fingerprint == fingerprint && is_ours(earlier)) {
         let statements = earlier.ddl.into_iter().map(with_present_value).collect::<Result<Vec<_>>>()?;
         return Ok(Definitions { statements, left_out: earlier.left_out, fingerprint });
@@ -53,7 +53,8 @@ pub fn definitions(members: &[pg_sys::Oid], earlier: impl FnOnce() -> Option<Man
     let Closure { relations, left_out: mut dropped } = closure(members)?;
     let mut left_out = left_out(&relations)?;
     left_out.append(&mut dropped);
-    Ok(Definitions { statements: statements(&relations)?, left_out, fingerprint })
+    let statements = statements(&relations, &mut left_out)?;
+    Ok(Definitions { statements, left_out, fingerprint })
 }
 
 /// The same cluster, database and extension: only then do equal numbers mean equal definitions.
@@ -81,22 +82,29 @@ const SEQUENCE_VALUE: &str = "sequence_value";
 
 /// The statements that make the tables and what hangs on them, and set their sequences, in the order of their replay.
 /// To be called after the data was read: sequences are not part of a snapshot, and must not be behind it.
-fn statements(tables: &[pg_sys::Oid]) -> Result<Vec<Ddl>> {
+fn statements(tables: &[pg_sys::Oid], left_out: &mut Vec<LeftOut>) -> Result<Vec<Ddl>> {
     let mut all = Vec::new();
     for query in [
         include_str!("../../sql/query/ddl_types.sql"),
         include_str!("../../sql/query/ddl_tables.sql"),
         include_str!("../../sql/query/ddl_sequence_values.sql"),
     ] {
-        // In UTF-8 whatever the database's encoding is.
-        let query = format!(
-            "SELECT section, ordinal, pg_catalog.convert_to(object, 'UTF8'), pg_catalog.convert_to(statement, 'UTF8') \
-               FROM ({query}) AS ddl(section, ordinal, object, statement)"
-        );
-        all.extend(sql::rows(&query, &[tables.to_vec().into()], |row| {
-            let ddl = Ddl { section: row.required(1)?, object: utf8(row, 3)?, statement: utf8(row, 4)? };
-            Ok((place(&ddl.section), row.required::<i64>(2)?, ddl))
-        })?);
+        sql::rows(query, &[tables.to_vec().into()], |row| {
+            let section: String = row.required(1)?;
+            let ordinal: i64 = row.required(2)?;
+            match (row.required(3), row.required(4)) {
+                (Ok(object), Ok(statement)) => {
+                    all.push((place(&section), ordinal, Ddl { section, object, statement }));
+                }
+                (Err(error @ Error::NotUtf8 { .. }), _) | (_, Err(error @ Error::NotUtf8 { .. })) => {
+                    // Only where the database has no encoding: its values are in the backup, this is not.
+                    let error = error.in_object(|| format!("its definition, a part of section \"{section}\","));
+                    left_out.push(LeftOut { object: row.shown(3)?, reason: error.to_string() });
+                }
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+            }
+            Ok(())
+        })?;
     }
     // Stable: within a section the queries stand in their order.
     all.sort_by_key(|(section, _, _)| *section);
@@ -119,8 +127,8 @@ fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
         if row.required(5)? {
             needs.push((view, row.required(3)?));
         } else {
-            let reason = format!("its definition reads \"{}\", which is outside the list", utf8(row, 4)?);
-            left.push((view, LeftOut { object: utf8(row, 2)?, reason }));
+            let reason = format!("its definition reads \"{}\", which is outside the list", row.shown(4)?);
+            left.push((view, LeftOut { object: row.shown(2)?, reason }));
         }
         Ok(())
     })?;
@@ -136,17 +144,8 @@ fn closure(members: &[pg_sys::Oid]) -> Result<Closure> {
 
 /// What hangs on the tables and is not in the statements, with the reason.
 fn left_out(tables: &[pg_sys::Oid]) -> Result<Vec<LeftOut>> {
-    let query = format!(
-        "SELECT pg_catalog.convert_to(object, 'UTF8'), pg_catalog.convert_to(reason, 'UTF8') FROM ({}) AS o(object, reason)",
-        include_str!("../../sql/query/ddl_left_out.sql")
-    );
-    sql::rows(&query, &[tables.to_vec().into()], |row| Ok(LeftOut { object: utf8(row, 1)?, reason: utf8(row, 2)? }))
-}
-
-fn utf8(row: &sql::Row, column: usize) -> Result<String> {
-    let bytes: Vec<u8> = row.required(column)?;
-    String::from_utf8(bytes)
-        .map_err(|_| Error::Internal { object: "definition of a table", reason: "it is not UTF-8".into() })
+    let query = include_str!("../../sql/query/ddl_left_out.sql");
+    sql::rows(query, &[tables.to_vec().into()], |row| Ok(LeftOut { object: row.shown(1)?, reason: row.shown(2)? }))
 }
 
 /// One script of the statements, for psql.

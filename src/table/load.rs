@@ -2,13 +2,13 @@
 //! trigger fires on a table that has none; constraints, defaults and generated columns are the server's work.
 
 use std::cell::Cell;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use pgrx::{PgList, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::server::encoding::{self, Encoding};
 use crate::server::user::{ActingAs, Restriction};
-use crate::table::value::Encoding;
 
 /// Gives the next piece of CSV text, whole rows without a header; none at the end.
 pub type NextPiece<'a> = dyn FnMut() -> Result<Option<Vec<u8>>> + 'a;
@@ -83,8 +83,7 @@ impl Load<'_> {
 
 /// A text in the current memory context.
 fn pstrdup(text: &str) -> Result<*mut std::ffi::c_char> {
-    let text = CString::new(text)
-        .map_err(|_| Error::InvalidOption { option: "column", reason: "its name contains a zero byte".into() })?;
+    let text = encoding::c_string(text)?;
     // SAFETY: copies a NUL-terminated text.
     Ok(unsafe { pg_sys::pstrdup(text.as_ptr()) })
 }

@@ -9,9 +9,10 @@ use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg_compat;
+use crate::server::encoding::{Encoding, c_string};
 use crate::server::user::{ActingAs, Restriction};
 use crate::table::catalog::Table;
-use crate::table::value::{Encoding, Take};
+use crate::table::value::Take;
 
 /// Takes full batches and gives back buffers to fill.
 pub trait RowSink {
@@ -104,10 +105,6 @@ fn analyse(query: &CString, table: &Table, others_code: bool) -> Result<*mut pg_
             _ => Err(Error::Replaced { table: table.name.display() }),
         }
     }
-}
-
-fn c_string(query: &str) -> Result<CString> {
-    CString::new(query).map_err(|_| Error::InvalidOption { option: "query", reason: "it contains a zero byte".into() })
 }
 
 fn only<T>(list: &PgList<T>) -> Result<*mut T> {

@@ -1,11 +1,10 @@
 //! The SELECT that reads a table: its columns with masks, its rows with the set's filter.
 
-use std::ffi::CString;
-
 use pgrx::{PgList, is_a, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::ident;
+use crate::server::encoding::c_string;
 use crate::table::catalog::{Kind, Table, TableColumn};
 
 /// What of a table is read.
@@ -79,7 +78,10 @@ pub fn require_column(table: &Table, name: &str) -> Result<()> {
 /// is the server's own error.
 pub fn require_expression(option: &str, text: &str) -> Result<()> {
     let refused = || Error::NotAnExpression { option: option.to_owned(), text: text.to_owned() };
-    let query = CString::new(format!("SELECT (\n{text}\n)")).map_err(|_| refused())?;
+    if text.contains('\0') {
+        return Err(refused());
+    }
+    let query = c_string(&format!("SELECT (\n{text}\n)"))?;
     // SAFETY: parses a NUL-terminated text; the tree is only looked at, each node after a check of its tag.
     let plain = unsafe {
         let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));

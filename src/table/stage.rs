@@ -1,12 +1,13 @@
 //! A table beside another one, of the same shape, that takes the rows of a backup before anything is changed.
 
-use pgrx::pg_sys;
-
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal;
+use crate::server::pin::Pinned;
 use crate::server::sql;
+use crate::server::user::{ActingAs, Restriction};
 use crate::table::catalog::{self, Kind, Table};
+use crate::table::scratch;
 
 /// How the rows reach their table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,32 +33,41 @@ struct Line {
 }
 
 impl Stage {
-    /// Makes an empty staging table for a locked table, readable by the caller.
+    /// Makes an empty staging table for a locked table, which the caller may read and change. It is the owner's of the table,
+    /// in a schema of its own, and made with their rights: to parse a default can run code.
     pub fn create(target: &Table, way: Way) -> Result<Self> {
-        let name = TableName { schema: "agent_backup".into(), name: format!("restore_{}", target.oid.to_u32()) };
+        let schema = scratch::create("restore", target.owner)?;
+        let name = TableName { schema, name: target.name.name.clone() };
+        let query = include_str!("../../sql/query/staging.sql");
+        let lines = sql::rows(query, &[target.oid.into()], |row| {
+            let (name, definition) = (row.optional(3)?, row.optional(4)?);
+            Ok(Line { kind: row.required(1)?, ordinal: row.required(2)?, name, definition })
+        })?;
         let reader = ident::current_user();
-        journal::as_owner(|| {
-            let query = include_str!("../../sql/query/staging.sql");
-            let lines = sql::rows(query, &[target.oid.into()], |row| {
-                let (name, definition) = (row.optional(3)?, row.optional(4)?);
-                Ok(Line { kind: row.required(1)?, ordinal: row.required(2)?, name, definition })
-            })?;
+        let settings = Pinned::nothing();
+        settings.set("default_tablespace", "")?;
+        {
+            let _owner = ActingAs::user(target.owner, Restriction::SecurityRestricted);
             for statement in statements(&name, target, way, &lines) {
                 sql::execute(&statement, &[])?;
             }
-            sql::execute(&format!("GRANT SELECT ON {} TO {reader}", name.qualified()), &[]).map(drop)
-        })?;
+            sql::execute(&format!("GRANT ALL ON {} TO {reader}", name.qualified()), &[])?;
+        }
+        for line in lines.iter().filter(|line| line.kind == "move" && way == Way::Swap) {
+            // The owner may have lost the right on the tablespace since.
+            let tablespace = line.definition.as_deref().unwrap_or_default();
+            let change = format!("ALTER TABLE {} SET TABLESPACE {tablespace}", name.qualified());
+            journal::as_owner(|| sql::execute(&change, &[]))?;
+        }
         let gone = || Error::Internal { object: "staging table", reason: "it was not made".into() };
         let oid = ident::oid_of(&name).ok_or_else(gone)?;
-        let mut table = catalog::describe(&[oid])?.pop().ok_or_else(gone)??;
-        // Code of the table's owner runs with the owner's rights, not with those of who made the staging table.
-        table.owner = target.owner;
+        let table = catalog::describe(&[oid])?.pop().ok_or_else(gone)??;
         Ok(Stage { table, name })
     }
 
-    /// Removes it.
-    pub fn drop_table(self) -> Result<()> {
-        journal::as_owner(|| sql::execute(&format!("DROP TABLE {}", self.name.qualified()), &[]).map(drop))
+    /// Removes what is left of it.
+    pub fn finish(self) -> Result<()> {
+        scratch::remove(&self.name.schema)
     }
 }
 

@@ -9,6 +9,7 @@ use agent_backup_core::codec::{Column, ValueKind};
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::server::encoding::Encoding;
 use crate::server::sql;
 use crate::table::catalog::TableColumn;
 
@@ -26,34 +27,6 @@ pub enum Take {
     Output(Box<pg_sys::FmgrInfo>),
     /// Call the output function, then `to_json`.
     OutputAndJson(Box<pg_sys::FmgrInfo>, Box<pg_sys::FmgrInfo>),
-}
-
-/// What the encoding of the database means for the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// The bytes are UTF-8 already.
-    Utf8,
-    /// Each text is converted to UTF-8.
-    Converted,
-    /// SQL_ASCII: nobody knows the encoding, bytes are kept as they are.
-    Unknown,
-}
-
-impl Encoding {
-    /// That of the current database.
-    pub fn of_database() -> Self {
-        // SAFETY: reads this backend's state.
-        match unsafe { pg_sys::GetDatabaseEncoding() } as u32 {
-            pg_sys::pg_enc::PG_UTF8 => Encoding::Utf8,
-            pg_sys::pg_enc::PG_SQL_ASCII => Encoding::Unknown,
-            _ => Encoding::Converted,
-        }
-    }
-
-    /// The name that a manifest gives it.
-    pub fn of_files(self) -> &'static str {
-        if self == Encoding::Unknown { "SQL_ASCII" } else { "UTF8" }
-    }
 }
 
 /// Chooses the way of one column. `json`: a JSON file is wanted too.

@@ -13,22 +13,28 @@ use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::statement::Statement;
 use crate::server::subtransaction::attempt;
+use crate::server::user::{ActingAs, Restriction};
 use crate::table::catalog::{Kind, Table};
-use crate::table::ddl;
+use crate::table::{ddl, scratch};
 
 /// One foreign key, at the top of its partitions.
 pub struct ForeignKey {
-    name: String,
+    pub name: String,
     pub child: pg_sys::Oid,
-    child_owner: pg_sys::Oid,
+    pub child_owner: pg_sys::Oid,
     child_kind: String,
     child_name: String,
     pub parent: pg_sys::Oid,
     parent_kind: String,
-    parent_name: String,
-    columns: Vec<String>,
-    keys: Vec<String>,
-    operators: Vec<String>,
+    pub parent_name: String,
+    pub columns: Vec<String>,
+    pub keys: Vec<String>,
+    pub operators: Vec<String>,
+    /// What the child's value is compared under; empty where its own collation serves.
+    pub collations: Vec<String>,
+    /// A row refers by all of its columns or by none.
+    is_full: bool,
+    pub parent_owner: pg_sys::Oid,
 }
 
 /// The foreign keys into and out of tables.
@@ -46,31 +52,50 @@ pub fn foreign_keys(tables: &[pg_sys::Oid]) -> Result<Vec<ForeignKey>> {
             columns: row.required(9)?,
             keys: row.required(10)?,
             operators: row.required(11)?,
+            collations: row.required(12)?,
+            is_full: row.required(13)?,
+            parent_owner: row.required(14)?,
         })
     })
 }
 
 impl ForeignKey {
+    /// `parent.key = child.column` for each column, under the names given.
+    pub fn equalities(&self, parent: &str, child: &str) -> String {
+        let both = self.columns.iter().zip(&self.keys).zip(self.operators.iter().zip(&self.collations));
+        let one = |((column, key), (operator, collation)): ((&String, &String), (&String, &String))| {
+            format!("{parent}{key} {operator} {child}{column}{collation}")
+        };
+        both.map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
     /// Every row that refers to another finds it. Triggers did not fire, so this is the check.
     pub fn check(&self) -> Result<()> {
         let only = |kind: &str| if kind == "r" { "ONLY " } else { "" };
-        let given: Vec<String> = self.columns.iter().map(|column| format!("f.{column} IS NOT NULL")).collect();
-        let same: Vec<String> = (self.columns.iter().zip(&self.keys).zip(&self.operators))
-            .map(|((column, key), operator)| format!("p.{key} {operator} f.{column}"))
-            .collect();
-        let sample: Vec<String> = self.columns.iter().map(|column| format!("f.{column}")).collect();
+        let columns: Vec<String> = self.columns.iter().map(|column| format!("f.{column}")).collect();
+        let columns = columns.join(", ");
+        let copied = self.copy_of_parent()?;
+        let parent = match &copied {
+            Some(copied) => copied.qualified(),
+            None => format!("{}{}", only(&self.parent_kind), self.parent_name),
+        };
+        let same = self.equalities("p.", "f.");
+        let lost = format!("NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})");
+        let refers = if self.is_full {
+            let count = self.columns.len();
+            format!("pg_catalog.num_nulls({columns}) < {count} AND (pg_catalog.num_nulls({columns}) > 0 OR {lost})")
+        } else {
+            format!("pg_catalog.num_nulls({columns}) = 0 AND {lost}")
+        };
         let text = format!(
-            "SELECT pg_catalog.count(*), pg_catalog.min(pg_catalog.concat_ws(', ', {})) FROM {}{} AS f WHERE {} \
-             AND NOT EXISTS (SELECT FROM {}{} AS p WHERE {})",
-            sample.join(", "),
+            "SELECT pg_catalog.count(*), pg_catalog.min(pg_catalog.concat_ws(', ', {columns})) FROM {}{} AS f WHERE {refers}",
             only(&self.child_kind),
             self.child_name,
-            given.join(" AND "),
-            only(&self.parent_kind),
-            self.parent_name,
-            same.join(" AND "),
         );
-        let rows = Statement { text: &text, rights_of: journal::owner()?, code_as: self.child_owner }.rows()?;
+        let rows = Statement::reading(&text, journal::owner()?, self.child_owner).rows()?;
+        if let Some(copied) = copied {
+            scratch::remove(&copied.schema)?;
+        }
         let first = rows.into_iter().next().unwrap_or_default();
         let value = |place: usize| first.get(place).cloned().flatten().unwrap_or_default();
         if value(0) == "0" {
@@ -83,6 +108,30 @@ impl ForeignKey {
             rows: value(0),
             sample: value(1),
         })
+    }
+
+    /// The parent's keys in a table of their own where it has another owner than the child: to plan a query over both, the
+    /// server runs code in the indexes of either, and one owner's code must not run with the other's rights.
+    fn copy_of_parent(&self) -> Result<Option<TableName>> {
+        if self.parent_owner == self.child_owner {
+            return Ok(None);
+        }
+        let name = TableName { schema: scratch::create("keys", self.parent_owner)?, name: "parent".to_owned() };
+        let (target, keys) = (name.qualified(), self.keys.join(", "));
+        let only = if self.parent_kind == "r" { "ONLY " } else { "" };
+        {
+            let _owner = ActingAs::user(self.parent_owner, Restriction::SecurityRestricted);
+            let create =
+                format!("CREATE UNLOGGED TABLE {target} AS SELECT {keys} FROM {} WITH NO DATA", self.parent_name);
+            sql::execute(&create, &[])?;
+        }
+        let fill = format!("INSERT INTO {target} SELECT {keys} FROM {only}{}", self.parent_name);
+        Statement::reading(&fill, journal::owner()?, self.parent_owner).execute()?;
+        {
+            let _owner = ActingAs::user(self.parent_owner, Restriction::SecurityRestricted);
+            sql::execute(&format!("ANALYZE {target}"), &[])?;
+        }
+        Ok(Some(name))
     }
 }
 
@@ -107,6 +156,7 @@ pub fn advance_sequences(table: &Table) -> Result<Vec<Step>> {
     let used = sql::rows(query, &[table.oid.into()], |row| {
         let column: String = row.required(3)?;
         Ok(Sequence {
+            may_be_set: row.required(7)?,
             name: row.required(2)?,
             column,
             rises: row.required(4)?,
@@ -133,6 +183,8 @@ struct Sequence {
     name: String,
     column: String,
     rises: bool,
+    /// The table's owner may: nobody moves sequences of others by a default of theirs.
+    may_be_set: bool,
     bounds: (i64, i64),
 }
 
@@ -142,10 +194,13 @@ impl Sequence {
             (if self.rises { "max" } else { "min" }, if table.kind == Kind::Table { "ONLY " } else { "" });
         let column = ident::quote(&self.column);
         let text = format!("SELECT pg_catalog.{most}({column}) FROM {only}{}", table.name.qualified());
-        let rows = Statement { text: &text, rights_of: journal::owner()?, code_as: table.owner }.rows()?;
+        let rows = Statement::reading(&text, journal::owner()?, table.owner).rows()?;
         let found =
             rows.first().and_then(|row| row.first().cloned().flatten()).and_then(|text| text.parse::<i64>().ok());
         let Some(last) = found.filter(|last| (self.bounds.0..=self.bounds.1).contains(last)) else { return Ok(None) };
+        if !self.may_be_set {
+            return Ok(None);
+        }
         journal::as_owner(|| {
             let behind = if self.rises { "<" } else { ">" };
             let query = format!(

@@ -6,13 +6,12 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident;
 use crate::run::restore::plan::{Item, Mode, Request};
-use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::statement::Statement;
 use crate::table::catalog::{Kind, Table};
-use crate::table::select;
 use crate::table::stage::{Stage, Way};
 use crate::table::swap;
+use crate::table::triggers::{self, Silence};
 
 /// How many rows changed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -26,66 +25,80 @@ pub struct Changed {
 pub fn apply(request: &Request, item: &Item, live: &Table, stage: Stage, staged_rows: u64) -> Result<Changed> {
     if item.way == Way::Swap {
         swap::swap(live, stage.table.oid)?;
+        stage.finish()?;
         return Ok(Changed { inserted: staged_rows, deleted: item.live_rows.cast_unsigned(), updated: 0 });
     }
-    let pinned = Pinned::nothing();
-    pinned.set_privileged("session_replication_role", "replica")?;
     let rows = Rows::new(request, item, live, &stage)?;
+    // Which rows are meant is decided before any is changed: the filter may ask the table itself.
+    rows.keep_filtered()?;
     let changed = match request.mode {
         Mode::Replace => {
             let deleted = rows.execute(&rows.delete())?;
             Changed { inserted: rows.execute(&rows.insert("true"))?, deleted, updated: 0 }
         }
         Mode::Merge => {
-            let updated = if rows.plain.is_empty() { 0 } else { rows.execute(&rows.update())? };
-            Changed { updated, inserted: rows.execute(&rows.insert(&rows.is_absent()))?, deleted: 0 }
+            let updated = rows.overwrite()?;
+            let inserted = rows.execute(&rows.insert(&rows.is_absent()))?;
+            // A row that could not be updated in place went, and came back among the inserted.
+            let inserted = if rows.updates_in_place() { inserted } else { inserted.saturating_sub(updated) };
+            Changed { updated, inserted, deleted: 0 }
         }
         Mode::MissingOnly => Changed { inserted: rows.execute(&rows.insert(&rows.is_absent()))?, ..Changed::default() },
     };
-    stage.drop_table()?;
+    rows.silence.end()?;
+    stage.finish()?;
     Ok(changed)
 }
 
+/// The name of the other table in a statement of two.
+const STAGED: &str = "\"the staged row\"";
+
 /// The statements of one table. The table is called by its own name, so that a filter may name it.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     live: &'a Table,
     stage: &'a Stage,
     /// Quoted.
     columns: Vec<String>,
     /// Columns outside the key.
-    plain: Vec<String>,
+    pub(super) plain: Vec<String>,
     /// Columns of the key with their operator.
     key: Vec<(String, String)>,
-    /// In parentheses; `true` where there is none.
-    filter: String,
+    /// Columns that the server gives values to, and takes none for in an UPDATE.
+    fixed: Vec<String>,
+    /// The table has columns that the staged rows say nothing of.
+    has_others: bool,
+    filter: Option<String>,
+    pub(super) silence: Silence,
 }
 
 impl<'a> Rows<'a> {
-    fn new(request: &Request, item: &Item, live: &'a Table, stage: &'a Stage) -> Result<Self> {
-        let filter = match request.where_clause {
-            None => "true".to_owned(),
-            Some(text) => {
-                select::require_expression("where_clause", text)?;
-                format!("(\n{text}\n)")
-            }
-        };
+    pub(super) fn new(request: &Request, item: &Item, live: &'a Table, stage: &'a Stage) -> Result<Self> {
         let columns: Vec<String> = item.mapping.names().iter().map(|name| ident::quote(name)).collect();
         let query = include_str!("../../../sql/query/primary_key.sql");
         let key = sql::rows(query, &[live.oid.into()], |row| {
             Ok((ident::quote(&row.required::<String>(1)?), row.required::<String>(2)?))
         })?;
-        // The server takes no value for an identity column that it always makes itself, but in an INSERT that says so.
-        let query = "SELECT pg_catalog.quote_ident(attname) FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attidentity = 'a'";
-        let fixed = sql::rows(query, &[live.oid.into()], |row| row.required::<String>(1))?;
-        let is_plain = |column: &&String| !fixed.contains(column) && !key.iter().any(|(name, _)| name == *column);
-        let plain = columns.iter().filter(is_plain).cloned().collect();
-        Ok(Rows { live, stage, columns, plain, key, filter })
+        let plain = columns.iter().filter(|column| !key.iter().any(|(name, _)| name == *column)).cloned().collect();
+        let query = "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attidentity = 'a'";
+        let fixed = sql::rows(query, &[live.oid.into()], |row| Ok(ident::quote(&row.required::<String>(1)?)))?;
+        Ok(Rows {
+            live,
+            stage,
+            columns,
+            plain,
+            key,
+            fixed,
+            has_others: !item.mapping.new.is_empty(),
+            filter: request.where_clause.map(str::to_owned),
+            silence: triggers::silence(live)?,
+        })
     }
 
-    fn execute(&self, text: &str) -> Result<u64> {
+    pub(super) fn execute(&self, text: &str) -> Result<u64> {
         // SAFETY: reads this backend's state.
-        let caller = unsafe { pg_sys::GetUserId() };
-        Statement { text, rights_of: caller, code_as: self.live.owner }.execute()
+        let rights_of = unsafe { pg_sys::GetUserId() };
+        let skip_triggers = self.silence.is_by_executor();
+        Statement { text, rights_of, code_as: self.live.owner, skip_triggers }.execute()
     }
 
     fn only(&self) -> &'static str {
@@ -96,72 +109,92 @@ impl<'a> Rows<'a> {
         ident::quote(&self.live.name.name)
     }
 
-    fn delete(&self) -> String {
-        let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
-        format!("DELETE FROM {only}{table} AS {name} WHERE {}", self.filter)
+    /// Takes the staged rows away that the filter does not name; how many are left.
+    pub(super) fn keep_filtered(&self) -> Result<u64> {
+        let (stage, name) = (self.stage.name.qualified(), self.name());
+        if let Some(filter) = &self.filter {
+            self.execute(&format!("DELETE FROM {stage} AS {name} WHERE ((\n{filter}\n) IS NOT TRUE)"))?;
+        }
+        self.execute(&format!("SELECT 1 FROM {stage}"))
     }
 
-    fn insert(&self, condition: &str) -> String {
+    fn delete(&self) -> String {
+        let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
+        let condition = self.filter.as_ref().map_or("true".to_owned(), |filter| format!("(\n{filter}\n)"));
+        format!("DELETE FROM {only}{table} AS {name} WHERE {condition}")
+    }
+
+    /// Staged rows for which `condition` holds; the staged row has the table's own name in it.
+    pub(super) fn insert(&self, condition: &str) -> String {
+        let (table, stage, name) = (self.live.name.qualified(), self.stage.name.qualified(), self.name());
         let columns = self.columns.join(", ");
-        format!(
-            "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} AS {} WHERE {} AND {condition}",
-            self.live.name.qualified(),
-            self.stage.name.qualified(),
-            self.name(),
-            self.filter
-        )
+        // Without a column that both have, each row is one of defaults.
+        let list = if columns.is_empty() { String::new() } else { format!("({columns}) OVERRIDING SYSTEM VALUE ") };
+        format!("INSERT INTO {table} {list}SELECT {columns} FROM {stage} AS {name} WHERE {condition}")
     }
 
     /// No row of the table has the key of the staged row.
-    fn is_absent(&self) -> String {
+    pub(super) fn is_absent(&self) -> String {
         let name = self.name();
-        let same: Vec<String> = self
-            .key
-            .iter()
+        let same: Vec<String> = (self.key.iter())
             .map(|(column, equal)| format!("\"the live row\".{column} {equal} {name}.{column}"))
             .collect();
         let (only, table) = (self.only(), self.live.name.qualified());
         format!("NOT EXISTS (SELECT FROM {only}{table} AS \"the live row\" WHERE {})", same.join(" AND "))
     }
 
-    /// Overwrites rows of the same key whose values differ, by their texts: not every type can be compared.
-    fn update(&self) -> String {
-        let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
-        let staged = "\"the staged row\"";
-        let set: Vec<String> = self.plain.iter().map(|column| format!("{column} = {staged}.{column}")).collect();
-        let same = self.key.iter().map(|(column, equal)| format!("{name}.{column} {equal} {staged}.{column}"));
-        let differs: Vec<String> = self
-            .plain
-            .iter()
+    /// How many rows of the table have the key of a staged row, and other values.
+    pub(super) fn differing(&self) -> Result<u64> {
+        let (only, table, name, stage) =
+            (self.only(), self.live.name.qualified(), self.name(), self.stage.name.qualified());
+        self.execute(&format!("SELECT 1 FROM {only}{table} AS {name}, {stage} AS {STAGED} WHERE {}", self.differs()))
+    }
+
+    /// Gives rows of the same key whose values differ those of the staged row; how many. Where they cannot be updated in
+    /// place they are deleted, and the insert of what is absent brings them back.
+    pub(super) fn overwrite(&self) -> Result<u64> {
+        if self.plain.is_empty() {
+            return Ok(0);
+        }
+        let (only, table, name, stage) =
+            (self.only(), self.live.name.qualified(), self.name(), self.stage.name.qualified());
+        let differs = self.differs();
+        if !self.updates_in_place() {
+            return self
+                .execute(&format!("DELETE FROM {only}{table} AS {name} USING {stage} AS {STAGED} WHERE {differs}"));
+        }
+        let set: Vec<String> = (self.plain.iter().filter(|column| !self.fixed.contains(column)))
+            .map(|column| format!("{column} = {STAGED}.{column}"))
+            .collect();
+        if set.is_empty() {
+            return Ok(0);
+        }
+        let set = set.join(", ");
+        self.execute(&format!("UPDATE {only}{table} AS {name} SET {set} FROM {stage} AS {STAGED} WHERE {differs}"))
+    }
+
+    /// False where a column outside the key is always the server's to give, and no other column would be lost.
+    pub(super) fn updates_in_place(&self) -> bool {
+        self.has_others || !self.plain.iter().any(|column| self.fixed.contains(column))
+    }
+
+    /// A live row has the key of a staged one and other values, by their texts: not every type can be compared, and texts
+    /// that a collation calls equal are not the same.
+    fn differs(&self) -> String {
+        let name = self.name();
+        let same: Vec<String> =
+            self.key.iter().map(|(column, equal)| format!("{name}.{column} {equal} {STAGED}.{column}")).collect();
+        let differs: Vec<String> = (self.plain.iter())
             .map(|column| {
+                let text = |table: &str| format!("pg_catalog.format('%s', {table}.{column}) COLLATE pg_catalog.\"C\"");
                 format!(
-                    "pg_catalog.num_nulls({name}.{column}) <> pg_catalog.num_nulls({staged}.{column}) \
-                     OR pg_catalog.format('%s', {name}.{column}) <> pg_catalog.format('%s', {staged}.{column})"
+                    "pg_catalog.num_nulls({name}.{column}) <> pg_catalog.num_nulls({STAGED}.{column}) OR {} <> {}",
+                    text(&name),
+                    text(STAGED)
                 )
             })
             .collect();
-        format!(
-            "UPDATE {only}{table} AS {name} SET {} FROM {} AS {staged} WHERE {} AND ({}) AND {}",
-            set.join(", "),
-            self.stage.name.qualified(),
-            same.collect::<Vec<_>>().join(" AND "),
-            differs.join(" OR "),
-            self.filter_of_both(),
-        )
-    }
-
-    /// A filter names columns without their table: in an update it is asked of the live row inside a query of its own.
-    fn filter_of_both(&self) -> String {
-        if self.filter == "true" {
-            return self.filter.clone();
-        }
-        let (staged, name) = (self.stage.name.qualified(), self.name());
-        let key = self.key.iter().map(|(column, equal)| format!("{name}.{column} {equal} \"the staged row\".{column}"));
-        format!(
-            "EXISTS (SELECT FROM {staged} AS {name} WHERE {} AND {})",
-            key.collect::<Vec<_>>().join(" AND "),
-            self.filter
-        )
+        format!("{} AND ({})", same.join(" AND "), differs.join(" OR "))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use agent_backup_core::codec::{project, split};
+use agent_backup_core::codec::{CsvFields, project, split};
 use agent_backup_core::container::{Entry, Next, Tally};
 use agent_backup_core::plan::Format;
-use agent_backup_core::stream::RowDigest;
+use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::{check_for_interrupts, pg_sys};
 
 use crate::error::{Error, Result};
@@ -13,10 +13,11 @@ use crate::run::pipeline;
 use crate::run::restore::plan::Mapping;
 use crate::run::source::Source;
 use crate::run::unpack::{self, Checked};
+use crate::server::encoding::Encoding;
 use crate::server::snapshot::Snapshot;
+use crate::server::statement::Statement;
 use crate::table::catalog::Table;
 use crate::table::load::Load;
-use crate::table::value::Encoding;
 
 /// How long the backend thread waits before it looks for a cancel again.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -35,7 +36,7 @@ type Piece = (Vec<u8>, u64, RowDigest);
 /// caller's making. Errors: `Damaged`, `Mismatch`, and what the server says of a row.
 pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) -> Result<Filled> {
     let entry = source.csv(number)?;
-    let rows = load(source, entry, table, mapping)?;
+    let rows = load(source, entry, table, mapping, None)?;
     // SAFETY: makes the loaded rows visible to what this transaction reads next.
     unsafe { pg_sys::CommandCounterIncrement() };
     if rows != entry.rows {
@@ -49,10 +50,28 @@ pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) ->
     Ok(Filled { rows, is_proved: true })
 }
 
-fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping) -> Result<u64> {
-    let keep = kept(mapping);
-    let work = move |_, plain: Vec<u8>| -> Checked<Piece> {
-        let (rows, digest) = split::digest(Format::Csv, &plain);
+/// Rows that are looked for: fields of the file, by number, with the very text that they have there.
+pub type Wanted = Vec<(usize, Vec<u8>)>;
+
+/// Loads only the rows that have the wanted fields; how many there were. Chunks that cannot hold one are not read.
+pub fn fill_matching(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted: Wanted) -> Result<u64> {
+    let rows = load(source, source.csv(number)?, table, mapping, Some(wanted))?;
+    // SAFETY: as above.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(rows)
+}
+
+fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping, wanted: Option<Wanted>) -> Result<u64> {
+    let (keep, is_whole) = (kept(mapping), wanted.is_none());
+    let work = move |chunk: Chunk, plain: Vec<u8>| -> Checked<Piece> {
+        let (rows, digest) = match &wanted {
+            None => split::digest(Format::Csv, &plain),
+            Some(_) => (chunk.rows, RowDigest::default()),
+        };
+        let plain = match &wanted {
+            None => plain,
+            Some(wanted) => matching(&plain, wanted),
+        };
         let text = match &keep {
             None => plain,
             Some(keep) => projected(&plain, keep),
@@ -74,12 +93,40 @@ fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping) -> Res
         }
     };
     let columns = mapping.names();
+    if columns.is_empty() && !table.columns.is_empty() {
+        // To COPY no column means every column.
+        while next()?.is_some() {}
+        let damage = tally.verdict(entry).0.into_iter().next();
+        return damage.map_or_else(|| rows_of_defaults(table, entry.rows), |problem| Err(source.damaged(problem)));
+    }
     let load = Load { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
     let rows = load.run(&mut next)?;
     match tally.verdict(entry).0.into_iter().next() {
-        Some(problem) => Err(source.damaged(problem)),
-        None => Ok(rows),
+        Some(problem) if is_whole => Err(source.damaged(problem)),
+        _ => Ok(rows),
     }
+}
+
+/// Rows that the backup says nothing of but that they are there.
+fn rows_of_defaults(table: &Table, count: u64) -> Result<u64> {
+    let text = format!("INSERT INTO {} SELECT FROM pg_catalog.generate_series(1, {count})", table.name.qualified());
+    // SAFETY: reads this backend's state.
+    let rights_of = unsafe { pg_sys::GetUserId() };
+    Statement::reading(&text, rights_of, table.owner).execute()
+}
+
+/// The rows of a chunk that have the wanted fields, each with its line end. A row that is no CSV matches nothing.
+fn matching(plain: &[u8], wanted: &Wanted) -> Vec<u8> {
+    let (mut fields, mut out) = (CsvFields::default(), Vec::new());
+    for row in split::rows(Format::Csv, plain) {
+        let found = fields.read(row).is_ok()
+            && wanted.iter().all(|(number, value)| fields.get(*number) == Some(value.as_slice()));
+        if found {
+            out.extend_from_slice(row);
+            out.push(b'\n');
+        }
+    }
+    out
 }
 
 /// Numbers of the fields that are kept; none where all are.

@@ -1,11 +1,12 @@
 //! Rows back from a backup: plan → locks → safety backup → per table (checked chunks → staging → compared → in place) →
 //! foreign keys, sequences, statistics, views. One transaction: all of it, or nothing.
 
-mod after;
+pub mod after;
 mod apply;
 mod create;
 pub mod fill;
 pub mod plan;
+pub mod record;
 
 use std::time::Instant;
 
@@ -73,8 +74,10 @@ fn what_happens(request: &Request, item: &Item) -> String {
     match (&item.live, request.mode) {
         (None, _) => "the table is made and gets the rows of the backup".into(),
         (Some(table), _) if table.kind == Kind::MaterializedView => "it is refreshed from its tables".into(),
-        (_, Mode::Replace) if request.where_clause.is_some() => {
-            format!("of {live} rows that are there, those of the where clause give way to those of the backup")
+        (_, Mode::Replace) if let Some(meant) = item.meant_rows => {
+            format!(
+                "of {live} rows that are there, {meant} give way to those of the backup that the where clause names"
+            )
         }
         (_, Mode::Replace) => format!("{live} rows that are there give way to the rows of the backup"),
         (_, Mode::Merge) => {
@@ -84,14 +87,8 @@ fn what_happens(request: &Request, item: &Item) -> String {
     }
 }
 
-/// What a restore did.
-pub struct Report {
-    pub steps: Vec<Step>,
-    pub restore_id: i64,
-}
-
-/// Does it. Errors: `RestoreBlocked` with the first reason, `Damaged`, `Mismatch`, `ForeignKey`; then nothing is changed.
-pub fn run(request: &Request, undoes: Option<i64>) -> Result<Report> {
+/// Does it; what was done. Errors: `RestoreBlocked` with the first reason, `Damaged`, `Mismatch`, `ForeignKey`; then nothing is changed.
+pub fn run(request: &Request, undoes: Option<i64>) -> Result<Vec<Step>> {
     snapshot::require_writable()?;
     if snapshot::is_fixed() {
         return Err(Error::FixedSnapshot);
@@ -100,8 +97,8 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Report> {
     let plans = Pinned::nothing();
     // The catalogue queries are wide and return little: compiling them would take many times their run.
     plans.set("jit", "off")?;
-    let targets = plan::items(request)?;
-    lock_tables(request, &targets)?;
+    // Without a look at their rows, which would take a lock that then has to grow: two restores would wait for each other.
+    lock_tables(request, &plan::items(&Request { count_rows: false, ..*request })?)?;
     // While we waited the tables may have changed: what counts is what they are under their locks.
     let _snapshot = Snapshot::push()?;
     let mut items = plan::items(request)?;
@@ -124,6 +121,10 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Report> {
     steps.extend(finish(request, &items, creation.as_ref())?);
     let record = record(request, &items, safety, undoes, begun);
     let restore_id = journal_restores::record(&record)?;
+    // Last, since what moves a sequence is not taken back by an error.
+    for table in items.iter().filter_map(|item| item.live.as_ref()) {
+        steps.extend(after::advance_sequences(table)?);
+    }
     let undo = if record.safety_backup_id.is_some() {
         format!("undo it with agent_backup.undo_restore({restore_id}, confirm => true)")
     } else {
@@ -131,7 +132,7 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Report> {
     };
     let details = format!("restore {restore_id} took {:.1} s; {undo}", begun.elapsed().as_secs_f64());
     steps.push(step(None, "restored", Some(record.row_count), Status::Done, details));
-    Ok(Report { steps, restore_id })
+    Ok(steps)
 }
 
 /// Locks the tables, and those that a foreign key ties to them, in one order for all restores.
@@ -167,8 +168,9 @@ fn apply_checks(request: &Request, items: &[Item]) -> Result<()> {
 
 /// Saves what is about to be overwritten; the id of that backup.
 fn save(items: &[Item], steps: &mut Vec<Step>) -> Result<String> {
-    let filled = items.iter().filter(|item| item.live_rows > 0);
-    let tables: Vec<_> = filled.map(|item| item.target.clone()).collect();
+    // Empty ones too: to undo the restore is to empty them again.
+    let is_table = |item: &&Item| item.live.as_ref().is_some_and(|table| table.kind != Kind::MaterializedView);
+    let tables: Vec<_> = items.iter().filter(is_table).map(|item| item.target.clone()).collect();
     let saved = backup::safety(&tables)?;
     let details = format!("backup {} in set {}", saved.backup_id, backup::SAFETY_SET);
     steps.push(step(None, "safety backup", Some(saved.rows), Status::Done, details));
@@ -189,7 +191,8 @@ fn describe_created(items: &mut [Item]) -> Result<()> {
     Ok(())
 }
 
-fn restore_table(request: &Request, item: &Item) -> Result<Vec<Step>> {
+/// One table: staged, checked, put in place.
+pub fn restore_table(request: &Request, item: &Item) -> Result<Vec<Step>> {
     let Some(live) = &item.live else { return Ok(Vec::new()) };
     let table = Some(item.target.display());
     if live.kind == Kind::MaterializedView {
@@ -229,7 +232,6 @@ fn finish(request: &Request, items: &[Item], creation: Option<&Creation>) -> Res
         steps.extend(creation.after_data()?);
     }
     for (_, table) in loaded() {
-        steps.extend(after::advance_sequences(table)?);
         steps.extend(after::analyze(&table.name));
     }
     // After the statistics, without which the checks could be planned as if the tables were empty.

@@ -10,6 +10,7 @@ use crate::server::pin::Pinned;
 use crate::server::statement::Statement;
 use crate::server::{privilege, sql};
 use crate::table::catalog::{self, Kind, Table};
+use crate::table::select;
 use crate::table::stage::Way;
 
 /// What becomes of the rows that are there.
@@ -46,6 +47,7 @@ impl Mode {
 }
 
 /// What is to be restored.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub source: &'a Source,
     pub tables: Tables<'a>,
@@ -56,9 +58,16 @@ pub struct Request<'a> {
     pub create_missing: bool,
     /// Save what is there before it is changed.
     pub safety_backup: bool,
+    /// Also where columns of the backup are gone or have another type, or rows would lose values of newer columns.
+    pub allow_drift: bool,
+    /// Count what is there: a plan shows it, and so it is known what would be overwritten.
+    pub count_rows: bool,
+    /// Into a table that the extension made for the proof: nobody's rows are at stake.
+    pub is_drill: bool,
 }
 
 /// Which tables.
+#[derive(Clone, Copy)]
 pub enum Tables<'a> {
     /// All that the backup holds.
     All,
@@ -112,6 +121,8 @@ pub struct Item {
     pub way: Way,
     pub mapping: Mapping,
     pub live_rows: i64,
+    /// Of those, the ones that the where clause names.
+    pub meant_rows: Option<i64>,
     /// Why it cannot be restored so.
     pub blocked: Option<String>,
     /// What a person should know first.
@@ -176,6 +187,10 @@ impl Mapping {
 
 /// Looks at each table. Reads only. Errors: `NotInBackup`, `NotRestorable`, rights.
 pub fn items(request: &Request) -> Result<Vec<Item>> {
+    if matches!(request.tables, Tables::Some([])) {
+        let reason = "it is empty; null means all of the backup".to_owned();
+        return Err(Error::InvalidOption { option: "tables", reason });
+    }
     let source = request.source;
     let mut items: Vec<Item> = Vec::new();
     let mut add = |number: usize, member: &Member, target: TableName| -> Result<()> {
@@ -221,6 +236,7 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
         live,
         is_new: false,
         live_rows: 0,
+        meant_rows: None,
         blocked: None,
         warnings: Vec::new(),
     };
@@ -233,19 +249,29 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
         }
         return Ok(item);
     };
+    if !request.is_drill {
+        privilege::require_owner(live.owner, &item.target.display())?;
+    }
     if live.kind == Kind::MaterializedView {
         return Ok(item);
     }
     request.source.csv(number)?;
-    privilege::require_owner(live.owner, &item.target.display())?;
-    privilege::require_reader(live.oid, &item.target.display())?;
-    item.live_rows = count(live)?;
-    (item.blocked, item.warnings) = judge(request, member, &item, live);
+    if !request.is_drill {
+        privilege::require_reader(live.oid, &item.target.display())?;
+    }
+    if let Some(filter) = request.where_clause {
+        check_filter(live, filter)?;
+    }
+    if request.count_rows {
+        item.live_rows = count(live, None)?;
+        item.meant_rows = request.where_clause.map(|filter| count(live, Some(filter))).transpose()?;
+    }
+    (item.blocked, item.warnings) = judge(request, member, &item, live)?;
     Ok(item)
 }
 
 /// With its types named as a manifest names them.
-fn described(oid: pg_sys::Oid) -> Result<Table> {
+pub fn described(oid: pg_sys::Oid) -> Result<Table> {
     let _formats = Pinned::formats()?;
     let gone = || Error::Internal { object: "table", reason: "it was dropped meanwhile".into() };
     catalog::describe(&[oid])?.pop().ok_or_else(gone)?
@@ -264,18 +290,34 @@ fn is_published(oid: pg_sys::Oid) -> Result<bool> {
     Ok(sql::rows(query, &[oid.into()], |row| row.required::<bool>(1))? == [true])
 }
 
-fn count(live: &Table) -> Result<i64> {
-    let only = if live.kind == Kind::Table { "ONLY " } else { "" };
-    let text = format!("SELECT pg_catalog.count(*) FROM {only}{}", live.name.qualified());
+/// Refuses a filter that is not one expression, that asks for more than the columns of the row (where it is stored, say), or
+/// whose answer changes: it is asked of the live rows and of the staged ones.
+fn check_filter(live: &Table, filter: &str) -> Result<()> {
+    select::require_expression("where_clause", filter)?;
+    let text = format!("SELECT 1 FROM {} WHERE (\n{filter}\n)", rows_of(live));
     // SAFETY: reads this backend's state.
     let rights_of = unsafe { pg_sys::GetUserId() };
-    let rows = Statement { text: &text, rights_of, code_as: live.owner }.rows()?;
+    Statement::reading(&text, rights_of, live.owner).check_stable()
+}
+
+/// The rows of a table under its own name, without its system columns.
+fn rows_of(live: &Table) -> String {
+    let only = if live.kind == Kind::Table { "ONLY " } else { "" };
+    format!("(SELECT * FROM {only}{}) AS {}", live.name.qualified(), ident::quote(&live.name.name))
+}
+
+fn count(live: &Table, filter: Option<&str>) -> Result<i64> {
+    let condition = filter.map_or("true".to_owned(), |filter| format!("(\n{filter}\n)"));
+    let text = format!("SELECT pg_catalog.count(*) FROM {} WHERE {condition}", rows_of(live));
+    // SAFETY: reads this backend's state.
+    let rights_of = unsafe { pg_sys::GetUserId() };
+    let rows = Statement::reading(&text, rights_of, live.owner).rows()?;
     let counted = rows.first().and_then(|row| row.first().cloned().flatten()).and_then(|text| text.parse().ok());
     counted.ok_or_else(|| Error::Internal { object: "count", reason: format!("none of \"{}\"", live.name.display()) })
 }
 
 /// Why a table cannot be restored so, and what a person should know.
-fn judge(request: &Request, member: &Member, item: &Item, live: &Table) -> (Option<String>, Vec<String>) {
+fn judge(request: &Request, member: &Member, item: &Item, live: &Table) -> Result<(Option<String>, Vec<String>)> {
     let (mut blocked, mut warnings) = (None, Vec::new());
     let replaces_rows = request.mode == Mode::Replace && item.live_rows > 0;
     let mut risk = |is_loss: bool, text: String| {
@@ -294,9 +336,8 @@ fn judge(request: &Request, member: &Member, item: &Item, live: &Table) -> (Opti
         }
     }
     if let Some(filter) = &member.row_filter {
-        let loses = replaces_rows && request.where_clause.is_none();
         risk(
-            loses,
+            replaces_rows,
             format!("the backup holds only rows for which {filter}; mode merge or missing_only keeps the others"),
         );
     }
@@ -320,17 +361,38 @@ fn judge(request: &Request, member: &Member, item: &Item, live: &Table) -> (Opti
     }
     let added: Vec<String> =
         item.mapping.new.iter().filter(|name| !member.excluded_columns.contains(name)).cloned().collect();
+    let drifts = |loses: bool| loses && !request.allow_drift;
+    let how = |loses: bool| if drifts(loses) { "; allow_drift => true does it" } else { "" };
     if !added.is_empty() {
-        risk(false, format!("columns that are newer than the backup get their default: {}", list(&added)));
+        risk(
+            drifts(replaces_rows),
+            format!("columns that are newer than the backup get their default: {}{}", list(&added), how(replaces_rows)),
+        );
     }
     if !item.mapping.lost.is_empty() {
         risk(
-            false,
-            format!("columns of the backup that the table has no more are left out: {}", list(&item.mapping.lost)),
+            drifts(true),
+            format!(
+                "columns of the backup that the table has no more are left out: {}{}",
+                list(&item.mapping.lost),
+                how(true)
+            ),
         );
     }
     if !item.mapping.retyped.is_empty() {
-        risk(false, format!("values are read anew by another type: {}", list(&item.mapping.retyped)));
+        risk(
+            drifts(true),
+            format!("values are read anew by another type: {}{}", list(&item.mapping.retyped), how(true)),
+        );
     }
-    (blocked, warnings)
+    if item.way == Way::Rows && has_rules(live.oid)? {
+        risk(true, "rules rewrite what is written to it".into());
+    }
+    Ok((blocked, warnings))
+}
+
+/// Rules would have the rows written elsewhere.
+fn has_rules(oid: pg_sys::Oid) -> Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = $1 AND ev_enabled <> 'D')";
+    Ok(sql::rows(query, &[oid.into()], |row| row.required::<bool>(1))? == [true])
 }

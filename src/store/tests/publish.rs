@@ -36,6 +36,24 @@ fn a_published_file_is_what_was_written() {
 }
 
 #[test]
+fn a_hash_of_the_callers_is_held_against_what_is_read_back() {
+    let (temp, directory) = place();
+    let write = |text: &[u8]| {
+        let mut file = directory.stage("final").unwrap().hashed_by_caller();
+        file.write_all(text).unwrap();
+        file
+    };
+    let published = write(b"abc").publish_hashed("final", Sha256::digest(b"abc").into()).unwrap();
+    assert_eq!(published.sha256.as_slice(), Sha256::digest(b"abc").as_slice());
+    let error = write(b"abc").publish_hashed("other", Sha256::digest(b"abd").into()).unwrap_err();
+    assert!(matches!(error, StoreError::ReadBackDigest { .. }), "{error}");
+    let error = write(b"abc").publish("other").unwrap_err();
+    assert!(matches!(error, StoreError::ReadBackDigest { .. }), "{error}");
+    assert_eq!(std::fs::read(temp.path().join("final")).unwrap(), b"abc");
+    assert_eq!(names(&directory), ["final"]);
+}
+
+#[test]
 fn an_empty_file_can_be_published() {
     let (_temp, directory) = place();
     assert_eq!(staged(&directory, b"").publish("empty").unwrap().size, 0);

@@ -1,0 +1,136 @@
+//! `restore_record`.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use serde_json::{Map, Value};
+
+use crate::api::argument::{json, required};
+use crate::error::{Error, Result as OurResult};
+use crate::run::restore::record::{self, Choices, Outcome};
+use crate::server::message::answer;
+use crate::server::text::{Json, Text};
+use crate::table::catalog::Table;
+
+/// Brings back one record from the newest backup that has it, and writes it at once where it is absent.
+///
+/// `SELECT * FROM agent_backup.restore_record('agent_approvals', '0f8b…');`
+///
+/// `key`: the value of the primary key, as jsonb (`'{"a": 1, "b": 2}'::jsonb`) where it has several columns; `as_of`: only
+/// backups that began by then are searched; `overwrite`: also a record that is there gets the values of the backup;
+/// `with_parents`: records that it refers to and that are gone come back with it. One row per record: `status` is
+/// `restored`, `overwritten`, `exists` (it differs, and was left alone) or `unchanged`. Triggers do not fire.
+///
+/// Errors: 02000 where no backup has it, 23503 for a parent that is not there, 42501 without the rights of the
+/// table's owner, else as of `restore`.
+#[pg_extern(schema = "agent_backup", name = "restore_record")]
+fn restore_record(
+    table_name: Option<Text>,
+    key: Option<Text>,
+    as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
+    overwrite: default!(Option<bool>, "false"),
+    with_parents: default!(Option<bool>, "false"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, Text),
+            name!(key, Json),
+            name!(status, &'static str),
+            name!(backup_id, Text),
+            name!(details, Text),
+        ),
+    >,
+    ErrorReport,
+> {
+    answer(|| {
+        let value = required(key, "key")?;
+        let key = |table: &Table| single(table, &value);
+        let choices = choices(overwrite, with_parents);
+        let done =
+            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
+        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    })
+}
+
+/// As `restore_record` with a text, for a key of several columns: an object of column and value.
+#[pg_extern(schema = "agent_backup", name = "restore_record")]
+fn restore_record_by_columns(
+    table_name: Option<Text>,
+    key: Option<Json>,
+    as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
+    overwrite: default!(Option<bool>, "false"),
+    with_parents: default!(Option<bool>, "false"),
+    set_name: default!(Option<Text>, "'agent_sdk'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, Text),
+            name!(key, Json),
+            name!(status, &'static str),
+            name!(backup_id, Text),
+            name!(details, Text),
+        ),
+    >,
+    ErrorReport,
+> {
+    answer(|| {
+        let value = json(&required(key, "key")?, "key")?;
+        let key = |table: &Table| columns(table, &value);
+        let choices = choices(overwrite, with_parents);
+        let done =
+            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
+        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+    })
+}
+
+fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
+    Choices { overwrite: overwrite.unwrap_or(false), with_parents: with_parents.unwrap_or(false) }
+}
+
+/// The text as the value of a key of one column.
+fn single(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
+    match table.primary_key.as_slice() {
+        [column] => Ok(vec![(column.clone(), value.to_owned())]),
+        several => Err(bad_key(several)),
+    }
+}
+
+/// The object's values for exactly the columns of the key.
+fn columns(table: &Table, value: &Value) -> OurResult<Vec<(String, String)>> {
+    let object = match value {
+        Value::Object(object) if object.len() == table.primary_key.len() => object,
+        Value::String(_) | Value::Number(_) if table.primary_key.len() == 1 => {
+            return single(table, &text(value));
+        }
+        _ => return Err(bad_key(&table.primary_key)),
+    };
+    let of = |column: &String| {
+        let value = object.get(column).filter(|value| !value.is_null()).ok_or_else(|| bad_key(&table.primary_key))?;
+        Ok((column.clone(), text(value)))
+    };
+    table.primary_key.iter().map(of).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn bad_key(primary_key: &[String]) -> Error {
+    let reason = match primary_key {
+        [] => "the table has no primary key".to_owned(),
+        [column] => format!("it is one value, of \"{column}\", and not null"),
+        several => format!("it is a jsonb object with a value for each of {}", several.join(", ")),
+    };
+    Error::InvalidOption { option: "key", reason }
+}
+
+fn row(outcome: Outcome) -> (Text, Json, &'static str, Text, Text) {
+    let key: Map<String, Value> =
+        outcome.key.into_iter().map(|(column, value)| (column, Value::String(value))).collect();
+    let key = Json(Value::Object(key).to_string());
+    (outcome.table.into(), key, outcome.status, outcome.backup_id.into(), outcome.details.into())
+}
