@@ -16,6 +16,7 @@ CREATE TABLE agent_backup.backup_catalog (
     manifest_sha256     text CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
     verified_at         timestamptz,
     verification_status text CHECK (verification_status IN ('success', 'warning', 'failed')),
+    verification_level  text CHECK (verification_level IN ('exists', 'hash', 'decode', 'restore')),
     pinned              boolean NOT NULL DEFAULT false,
     error_message       text,
     system_identifier   text NOT NULL,
@@ -26,7 +27,8 @@ CREATE TABLE agent_backup.backup_catalog (
     CHECK ((status = 'failed') = (file_name IS NULL)),
     CHECK ((file_name IS NULL) = (manifest_name IS NULL)),
     CHECK ((file_name IS NULL) = (manifest_sha256 IS NULL)),
-    CHECK ((verified_at IS NULL) = (verification_status IS NULL))
+    CHECK ((verified_at IS NULL) = (verification_status IS NULL)),
+    CHECK ((verified_at IS NULL) = (verification_level IS NULL))
 );
 CREATE INDEX backup_catalog_set_started ON agent_backup.backup_catalog (set_name, started_at DESC);
 COMMENT ON TABLE agent_backup.backup_catalog IS 'Finished backups, one row each; read it through the view backups';
@@ -46,6 +48,7 @@ COMMENT ON COLUMN agent_backup.backup_catalog.file_sha256 IS 'SHA-256 of the con
 COMMENT ON COLUMN agent_backup.backup_catalog.manifest_sha256 IS 'SHA-256 of the manifest''s file';
 COMMENT ON COLUMN agent_backup.backup_catalog.verified_at IS 'When it was last verified';
 COMMENT ON COLUMN agent_backup.backup_catalog.verification_status IS 'Verdict of that: success, warning or failed';
+COMMENT ON COLUMN agent_backup.backup_catalog.verification_level IS 'How much that proved: exists, hash, decode or restore';
 COMMENT ON COLUMN agent_backup.backup_catalog.pinned IS 'Kept whatever the retention says';
 COMMENT ON COLUMN agent_backup.backup_catalog.error_message IS 'What is wrong with it, unless it is complete';
 COMMENT ON COLUMN agent_backup.backup_catalog.system_identifier IS 'Cluster that made it, as in pg_control_system()';
@@ -94,10 +97,10 @@ CREATE VIEW agent_backup.backups AS
 SELECT backup_id, set_name, kind, status, started_at, finished_at, tables, row_count, size_bytes,
        directory || '/' || file_name AS backup_file,
        directory || '/' || manifest_name AS manifest_file,
-       verified_at, verification_status, pinned, error_message
+       verified_at, verification_status, verification_level, pinned, error_message
   FROM agent_backup.backup_catalog
 UNION ALL
-SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL
+SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL
   FROM agent_backup.running;
 COMMENT ON VIEW agent_backup.backups IS 'All backups: finished ones, and those that run now (without an id until they are done)';
 COMMENT ON COLUMN agent_backup.backups.backup_id IS 'Name of the backup; null while it runs';
@@ -113,6 +116,7 @@ COMMENT ON COLUMN agent_backup.backups.backup_file IS 'Path of the container on 
 COMMENT ON COLUMN agent_backup.backups.manifest_file IS 'Path of the manifest beside it';
 COMMENT ON COLUMN agent_backup.backups.verified_at IS 'When it was last verified';
 COMMENT ON COLUMN agent_backup.backups.verification_status IS 'Verdict of that: success, warning or failed';
+COMMENT ON COLUMN agent_backup.backups.verification_level IS 'How much that proved: exists, hash, decode or restore';
 COMMENT ON COLUMN agent_backup.backups.pinned IS 'Kept whatever the retention says';
 COMMENT ON COLUMN agent_backup.backups.error_message IS 'What is wrong with it, unless it is complete';
 

@@ -109,6 +109,8 @@ pub enum Error {
     NothingToUndo { reason: String },
     #[error("a restore needs transaction isolation level READ COMMITTED")]
     FixedSnapshot,
+    #[error("type \"{name}\" is no row type of a table")]
+    NotARowType { name: String },
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
     #[error("{object} is not as expected: {reason}")]
@@ -159,6 +161,7 @@ impl Error {
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
+            NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => Code::ERRCODE_INTERNAL_ERROR,
         }
@@ -200,6 +203,7 @@ impl Error {
                 "Use another backup (see agent_backup.backups), and run agent_backup.verify() on this one for all of its damage."
                     .into(),
             ),
+            NotARowType { .. } => Some("Give a null of the table's type: read_backup(NULL::agent_approvals).".into()),
             NotBackedUp { hint, .. } => Some((*hint).to_owned()),
             Rewritten { .. } => Some("Run the backup again in a new transaction.".into()),
             LockTimeout { .. } => {

@@ -5,6 +5,7 @@ mod api; // the SQL functions: arguments, rights, rows
 mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
+mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
@@ -33,6 +34,16 @@ extension_sql_file!(
         api::sets::add_table,
         api::sets::remove_table
     ]
+);
+extension_sql_file!(
+    "../sql/55_compare.sql",
+    name = "compare",
+    requires = ["schema", api::compare::verify_backup, api::compare::assess]
+);
+extension_sql_file!(
+    "../sql/50_verification.sql",
+    name = "verification",
+    requires = ["backups", api::verify::verify_backup_files, api::verify::verify_daily_backups]
 );
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 

@@ -4,13 +4,16 @@
 
 mod argument;
 mod backup;
+pub mod compare;
 mod drill;
 pub mod export;
 pub mod lock_key;
+mod read;
 mod reconcile;
 mod record;
 mod restore;
 pub mod sets;
+pub mod verify;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::api::argument::{json, required};
 use crate::error::{Error, Result as OurResult};
 use crate::run::restore::record::{self, Choices, Outcome};
+use crate::server::convert::Jsonb;
 use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::table::catalog::Table;
@@ -37,7 +38,7 @@ fn restore_record(
         'static,
         (
             name!(table_name, Text),
-            name!(key, Json),
+            name!(key, Jsonb),
             name!(status, &'static str),
             name!(backup_id, Text),
             name!(details, Text),
@@ -69,7 +70,7 @@ fn restore_record_by_columns(
         'static,
         (
             name!(table_name, Text),
-            name!(key, Json),
+            name!(key, Jsonb),
             name!(status, &'static str),
             name!(backup_id, Text),
             name!(details, Text),
@@ -128,9 +129,9 @@ fn bad_key(primary_key: &[String]) -> Error {
     Error::InvalidOption { option: "key", reason }
 }
 
-fn row(outcome: Outcome) -> (Text, Json, &'static str, Text, Text) {
+fn row(outcome: Outcome) -> (Text, Jsonb, &'static str, Text, Text) {
     let key: Map<String, Value> =
         outcome.key.into_iter().map(|(column, value)| (column, Value::String(value))).collect();
-    let key = Json(Value::Object(key).to_string());
+    let key = Jsonb(Value::Object(key).to_string().into_bytes());
     (outcome.table.into(), key, outcome.status, outcome.backup_id.into(), outcome.details.into())
 }

@@ -7,8 +7,8 @@ use memchr::memchr;
 #[error("not a row of CSV: {0}")]
 pub struct NotCsv(&'static str);
 
-/// The fields of one row. Kept between rows, so that reading allocates nothing.
-#[derive(Debug, Default)]
+/// The fields of one row, or of several. Kept between rows, so that reading allocates nothing.
+#[derive(Debug, Default, Clone)]
 pub struct CsvFields {
     /// The texts without quotes, each followed by a zero byte, so that C can take them.
     text: Vec<u8>,
@@ -20,8 +20,13 @@ impl CsvFields {
     /// Replaces what it holds by the fields of a row, given without its line end. Errors: a quote that is not closed, or
     /// text behind a closing quote.
     pub fn read(&mut self, row: &[u8]) -> Result<(), NotCsv> {
-        self.text.clear();
-        self.fields.clear();
+        self.clear();
+        self.append(row)
+    }
+
+    /// Adds the fields of a further row behind those it holds; a chunk's fields then lie in one piece of memory.
+    /// Errors: as `read`.
+    pub fn append(&mut self, row: &[u8]) -> Result<(), NotCsv> {
         let mut at = 0;
         loop {
             let start = self.text.len();
@@ -36,6 +41,12 @@ impl CsvFields {
                 Some(_) => return Err(NotCsv("text follows a closing quote")),
             }
         }
+    }
+
+    /// Forgets what it holds.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.fields.clear();
     }
 
     /// How many fields the row has; a row of no columns counts as one NULL.
@@ -83,47 +94,6 @@ impl CsvFields {
     }
 }
 
-/// Appends the fields `keep` (numbers from 0, rising) of a row to `out`, as they stand in it, with a line end. A row that
-/// is left with one field is quoted where a line of its own would mean the end of the data.
-pub fn project(row: &[u8], keep: &[usize], out: &mut Vec<u8>) {
-    let (mut at, mut number, start) = (0, 0, out.len());
-    loop {
-        let end = at + raw_length(&row[at..]);
-        if keep.contains(&number) {
-            if out.len() > start || keep.first() != Some(&number) {
-                out.push(b',');
-            }
-            out.extend_from_slice(&row[at..end]);
-        }
-        number += 1;
-        if end >= row.len() {
-            break;
-        }
-        at = end + 1;
-    }
-    if keep.len() == 1 && &out[start..] == b"\\." {
-        out.truncate(start);
-        out.extend_from_slice(b"\"\\.\"");
-    }
-    out.push(b'\n');
-}
-
-/// The length of the field that a row begins with, quotes and all.
-fn raw_length(row: &[u8]) -> usize {
-    if row.first() != Some(&b'"') {
-        return memchr(b',', row).unwrap_or(row.len());
-    }
-    let mut at = 1;
-    while let Some(found) = memchr(b'"', &row[at..]) {
-        at += found + 1;
-        if row.get(at) != Some(&b'"') {
-            return at;
-        }
-        at += 1;
-    }
-    row.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,20 +115,6 @@ mod tests {
     #[test]
     fn quotes_hide_commas_line_ends_and_quotes() {
         assert_eq!(fields("\"a,\n\"\"b\",c"), [Some("a,\n\"b".into()), Some("c".into())]);
-    }
-
-    fn projected(row: &str, keep: &[usize]) -> String {
-        let mut out = vec![];
-        project(row.as_bytes(), keep, &mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_projection_keeps_fields_as_they_stand() {
-        assert_eq!(projected("a,\"b,\"\"c\",,\"\"", &[1, 3]), "\"b,\"\"c\",\"\"\n");
-        assert_eq!(projected(",a,b", &[0, 2]), ",b\n");
-        assert_eq!(projected("a,,b", &[1]), "\n");
-        assert_eq!(projected("a,\\.", &[1]), "\"\\.\"\n");
     }
 
     #[test]

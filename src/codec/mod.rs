@@ -1,5 +1,6 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
-//! it), how a row reads in each format (`csv`, `json`, `sql`), and how the rows are found again (`split`).
+//! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), and what can be
+//! made of their fields (`project`).
 
 mod array;
 mod csv;
@@ -13,6 +14,7 @@ mod json;
 mod jsonb;
 mod number;
 mod numeric;
+mod project;
 #[cfg(test)]
 mod properties;
 mod raw;
@@ -28,5 +30,6 @@ pub mod wire;
 
 pub use encoder::Encoder;
 pub use error::EncodeError;
-pub use fields::{CsvFields, NotCsv, project};
+pub use fields::{CsvFields, NotCsv};
+pub use project::{Projection, Shown, json_object};
 pub use wire::{Column, RowBatch, ValueKind};

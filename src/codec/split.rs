@@ -1,6 +1,6 @@
 //! The rows of a chunk found again, to check what was written: the inverse of `Encoder::encode`.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use crate::plan::Format;
 use crate::stream::RowDigest;
@@ -17,6 +17,25 @@ pub fn digest(format: Format, chunk: &[u8]) -> (u64, RowDigest) {
     let mut count = 0;
     digest.add_rows(rows(format, chunk).inspect(|_| count += 1));
     (count, digest)
+}
+
+/// As `digest`, for a chunk that is said to hold `rows` rows and has just as many lines: then each line is a row, and
+/// nothing in it need be looked at. None where that is not so; a wrong number of rows gives a wrong digest.
+pub fn digest_of_lines(format: Format, chunk: &[u8], rows: u64) -> Option<(u64, RowDigest)> {
+    if memchr_iter(b'\n', chunk).count() as u64 != rows {
+        return None;
+    }
+    // In JSON each row begins on a new line, in the other formats it ends with one.
+    let text = if format == Format::Json { chunk.strip_prefix(b"\n") } else { chunk.strip_suffix(b"\n") }?;
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', text).chain(std::iter::once(text.len()));
+    let lines = ends.map(|end| &text[std::mem::replace(&mut start, end + 1)..end]);
+    let separator: &[u8] = if format == Format::Json { b"," } else { b"" };
+    let mut digest = RowDigest::default();
+    for row in lines.map(|line| line.strip_suffix(separator).unwrap_or(line)) {
+        digest.add_row(row);
+    }
+    Some((rows, digest))
 }
 
 /// Iterator over the rows of a chunk.
@@ -136,7 +155,43 @@ mod tests {
         assert_eq!(before, digest(Format::Csv, b"2,b\n1,a\n").1);
     }
 
+    #[test]
+    fn lines_are_rows_where_there_are_as_many() {
+        for (format, chunk, rows) in [
+            (Format::Csv, "1,a\n2,b\n", 2),
+            (Format::Sql, "INSERT 1;\nINSERT 2;\n", 2),
+            (Format::Json, "\n{\"a\":1},\n{\"a\":\"},\"}", 2),
+            (Format::Json, "\n{}", 1),
+        ] {
+            assert_eq!(
+                digest_of_lines(format, chunk.as_bytes(), rows),
+                Some(digest(format, chunk.as_bytes())),
+                "{chunk}"
+            );
+            assert_eq!(digest_of_lines(format, chunk.as_bytes(), rows + 1), None, "{chunk}");
+        }
+        assert_eq!(digest_of_lines(Format::Csv, b"1,\"a\nb\"\n", 1), None);
+        assert_eq!(digest_of_lines(Format::Csv, b"1\n2", 1), None);
+        assert_eq!(digest_of_lines(Format::Json, b"{}\n", 1), None);
+        assert_eq!(digest_of_lines(Format::Csv, b"", 0), None);
+    }
+
     proptest! {
+        #[test]
+        fn lines_are_never_taken_for_other_rows(rows in proptest::collection::vec("[ab,\"\n]{0,6}", 1..6)) {
+            // A row as each format writes it; in JSON a json value keeps its line feeds outside of strings.
+            let csv: String = rows.iter().map(|row| format!("\"{}\"\n", row.replace('"', "\"\""))).collect();
+            let space = |row: &String| "\n".repeat(row.matches('\n').count());
+            let json: Vec<String> = rows.iter().map(|row| format!("\n{{\"a\":{}{:?}}}", space(row), row)).collect();
+            for (format, chunk) in [(Format::Csv, csv), (Format::Json, json.join(","))] {
+                let whole = digest(format, chunk.as_bytes());
+                prop_assert_eq!(whole.0, rows.len() as u64);
+                let lines = digest_of_lines(format, chunk.as_bytes(), whole.0);
+                prop_assert!(lines.is_none_or(|lines| lines == whole));
+                prop_assert_eq!(lines.is_none(), rows.iter().any(|row| row.contains('\n')));
+            }
+        }
+
         #[test]
         fn no_bytes_break_the_splitter(chunk in "[\\[\\]{},\"\\\\'\n;a]{0,60}") {
             for format in [Format::Csv, Format::Json, Format::Sql] {

@@ -1,6 +1,7 @@
 //! One backup is one file: a tar for any tool, whose headers and chunks are compressed members of their own, so that
 //! every chunk is reached by its offset; its manifest is the last entry, and a trailer at the very end says where.
 
+pub mod audit;
 pub mod error;
 pub mod header;
 pub mod manifest;
@@ -12,6 +13,7 @@ pub mod trailer;
 pub mod verify;
 pub mod writer;
 
+pub use audit::{Hashes, Hashing};
 pub use error::{ContainerError, Findings};
 pub use manifest::{Entry, Manifest};
 pub use ordered::{Next, Ordered};

@@ -287,3 +287,56 @@ proptest! {
         let _outcome = Manifest::parse(&text);
     }
 }
+
+/// All that the hashes say of bytes that open; None if nothing is wrong.
+fn hashed(bytes: Vec<u8>, threads: usize) -> Option<String> {
+    let container = std::sync::Arc::new(Container::open(bytes).unwrap());
+    let hashing = Hashing::start(&container, threads).unwrap();
+    let hashes = hashing.wait(&container, std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(hashes.file_sha256.unwrap(), hex::encode(Sha256::digest(&container.source)));
+    let found = hashes.entries.into_iter().filter_map(Result::err).chain(hashes.between.0);
+    found.map(|error| error.to_string()).reduce(|all, one| format!("{all}; {one}"))
+}
+
+#[test]
+fn hashing_on_threads_finds_every_changed_byte_before_the_manifest() {
+    for method in METHODS {
+        let written = container(method);
+        assert_eq!(hashed(written.out.clone(), 3), None);
+        for at in 0..written.manifest.content_bytes as usize {
+            let mut changed = written.out.clone();
+            changed[at] ^= 1;
+            // The first bytes tell the method: with another one it does not open.
+            if Container::open(&changed[..]).is_ok() {
+                let found = hashed(changed, 2).unwrap_or_else(|| panic!("{method:?}: byte {at} is not noticed"));
+                let entry =
+                    written.manifest.entries.iter().find(|entry| {
+                        (entry.data_offset..entry.data_offset + entry.stored_bytes).contains(&(at as u64))
+                    });
+                let named = entry.map_or("the container".to_owned(), |entry| format!("entry \"{}\"", entry.name));
+                assert!(found.starts_with(&named), "{method:?}: byte {at}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_container_cut_off_still_tells_its_whole_entries_by_the_manifest_beside() {
+    let written = container(Compression::Gzip(1));
+    let entry = written.manifest.entry("t.csv").unwrap();
+    let cut = written.out[..(entry.data_offset + entry.stored_bytes) as usize].to_vec();
+    assert!(Container::open(&cut[..]).is_err());
+    let opened = std::sync::Arc::new(Container::open_by(cut, written.manifest_bytes).unwrap());
+    let hashing = Hashing::start(&opened, 1).unwrap();
+    let hashes = hashing.wait(&opened, std::time::Duration::from_secs(60)).unwrap();
+    assert!(hashes.entries[0].is_ok());
+    assert!(matches!(hashes.entries[1], Err(ContainerError::Truncated { .. })), "{:?}", hashes.entries[1]);
+    assert!(matches!(hashes.between.0[..], [ContainerError::Truncated { .. }]) && hashes.file_sha256.is_none());
+}
+
+#[test]
+fn hashing_that_nobody_waits_for_ends() {
+    let opened = std::sync::Arc::new(Container::open(container(Compression::Gzip(1)).out).unwrap());
+    drop(Hashing::start(&opened, 2).unwrap());
+    assert_eq!(std::sync::Arc::strong_count(&opened), 1, "a thread is left");
+}

@@ -135,7 +135,8 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     })
 }
 
-fn lock_and_describe(oid: pgrx::pg_sys::Oid) -> Result<Table> {
+/// Locks a table for reading, and says what it is under the active snapshot.
+pub fn lock_and_describe(oid: pgrx::pg_sys::Oid) -> Result<Table> {
     let display = ident::name_of(oid)?.display();
     lock::table_for_reading(oid, &display)?;
     catalog::describe(&[oid])?.remove(0)

@@ -1,7 +1,13 @@
 //! Doing what was asked: the ways of the data, step by step.
 
 pub mod adopt; // one backup on disk into the catalogue
+pub mod assess; // a set against its backups
 pub mod backup; // a set into a container
+pub mod compare; // two sides, row by row
+pub mod daily; // whether every table has a good backup of today
+pub mod diff; // a table against a backup
+pub mod differences; // the rows that differ, for people
+pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
 pub mod members; // a set's tables, one scanned while the one before is compressed
@@ -9,8 +15,13 @@ pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools
 pub mod place; // the directory that is written to
 pub mod publish; // spools into the container, container and manifest into place
+pub mod read; // a backup as rows
 pub mod reconcile; // disk and catalogue
-pub mod restore;
+pub mod restore; // a backup into tables
 pub mod say; // lines for a person
+pub mod sides; // what is compared, and by which columns
 pub mod source; // a backup that is read back
-pub mod unpack; // the chunks of a backup, read back on threads // a backup into tables
+pub mod sweep; // all rows of a side, worked on by threads
+pub mod unpack; // the chunks of a backup, read back on threads
+pub mod verdict; // two tables, or a table and a backup: the same or not
+pub mod verify; // the proof of a backup, level by level

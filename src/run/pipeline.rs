@@ -177,7 +177,7 @@ impl Scanned {
 }
 
 /// What was planned as a table must not be read as a view or foreign table that took its place (CVE-2024-7348).
-fn refuse_swapped_relations(kind: Kind) -> Result<Pinned> {
+pub fn refuse_swapped_relations(kind: Kind) -> Result<Pinned> {
     let pinned = Pinned::nothing();
     let restricted = if matches!(kind, Kind::Table | Kind::MaterializedView) { "view, foreign-table" } else { "view" };
     pinned.set_if_known("restrict_nonsystem_relation_kind", restricted)?;
@@ -215,7 +215,7 @@ impl RowSink for PoolSink<'_> {
 }
 
 /// Gives a stream's error the table's name, and its own variant where a person can do something about it.
-fn stream_error(table: &Table, error: StreamError) -> Error {
+pub fn stream_error(table: &Table, error: StreamError) -> Error {
     let table = table.name.display();
     match error {
         StreamError::Encode { source, .. } => match source.downcast::<EncodeError>() {

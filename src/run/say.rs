@@ -37,6 +37,11 @@ pub fn warning(text: &str) {
     message::say(PgLogLevel::WARNING, text);
 }
 
+/// A verification that leaves no trace in the catalogue.
+pub fn not_logged(why: &str) {
+    notice(&format!("the result is not logged {why}"));
+}
+
 /// Bytes with a unit of 1000, three digits.
 pub fn bytes(count: f64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];

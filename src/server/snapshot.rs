@@ -44,13 +44,16 @@ pub fn is_fixed() -> bool {
 
 /// Refuses to write where the server or the transaction only reads.
 pub fn require_writable() -> Result<()> {
+    read_only().map_or(Ok(()), |reason| Err(Error::ReadOnly { reason }))
+}
+
+/// Where nothing may be written, in words; none where all may.
+pub fn read_only() -> Option<&'static str> {
     // SAFETY: both look at this backend's state.
-    if unsafe { pg_sys::RecoveryInProgress() } {
-        return Err(Error::ReadOnly { reason: "on a standby" });
+    let (standby, transaction) = unsafe { (pg_sys::RecoveryInProgress(), pg_sys::XactReadOnly) };
+    match (standby, transaction) {
+        (true, _) => Some("on a standby"),
+        (false, true) => Some("in a read-only transaction"),
+        (false, false) => None,
     }
-    // SAFETY: as above.
-    if unsafe { pg_sys::XactReadOnly } {
-        return Err(Error::ReadOnly { reason: "in a read-only transaction" });
-    }
-    Ok(())
 }

@@ -94,7 +94,7 @@ impl Field for Vec<String> {
 /// What a statement's `$1` can be.
 pub enum Argument<'a> {
     Text(Option<&'a str>),
-    Texts(Option<Vec<String>>),
+    Texts(Option<Vec<Option<String>>>),
     Value(DatumWithOid<'a>),
 }
 
@@ -112,13 +112,19 @@ impl<'a> From<Option<&'a str>> for Argument<'a> {
 
 impl From<Vec<String>> for Argument<'_> {
     fn from(texts: Vec<String>) -> Self {
-        Argument::Texts(Some(texts))
+        Some(texts).into()
     }
 }
 
 impl From<Option<Vec<String>>> for Argument<'_> {
     fn from(texts: Option<Vec<String>>) -> Self {
-        Argument::Texts(texts)
+        Argument::Texts(texts.map(|texts| texts.into_iter().map(Some).collect()))
+    }
+}
+
+impl From<Vec<Option<String>>> for Argument<'_> {
+    fn from(texts: Vec<Option<String>>) -> Self {
+        Argument::Texts(Some(texts))
     }
 }
 
@@ -155,6 +161,8 @@ without_text!(
     f64,
     pg_sys::Oid,
     Vec<i64>,
+    Vec<Option<i64>>,
+    Vec<f64>,
     Vec<pg_sys::Oid>,
     Vec<u8>,
     Raw,
@@ -174,8 +182,9 @@ fn datum<'a>(argument: &'a Argument<'a>) -> Result<DatumWithOid<'a>> {
         Argument::Text(Some(text)) => unsafe { DatumWithOid::new(&*encoding::to_server(text)?, oid) },
         Argument::Texts(None) => DatumWithOid::null::<Vec<Raw>>(),
         Argument::Texts(Some(texts)) => {
-            let raw = texts.iter().map(|text| Ok(Raw(encoding::to_server(text)?.into_owned())));
-            raw.collect::<Result<Vec<_>>>()?.into()
+            let raw = |text: &String| Ok(Raw(encoding::to_server(text)?.into_owned()));
+            let raw = texts.iter().map(|text| text.as_ref().map(raw).transpose());
+            raw.collect::<Result<Vec<Option<Raw>>>>()?.into()
         }
         // SAFETY: the same datum again; by reference it stays as long as the argument.
         Argument::Value(value) => unsafe { DatumWithOid::new_from_datum(value.datum(), value.oid()) },

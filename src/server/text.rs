@@ -110,8 +110,7 @@ unsafe impl BoxRet for Text {
 
 pgrx::impl_sql_translatable!(Text, "TEXT");
 
-/// A `jsonb` argument or result, as the text that the server writes of it. In a result a letter that the database has not
-/// stands as `?`.
+/// A `jsonb` argument, as the text that the server writes of it.
 #[derive(Debug, Clone)]
 pub struct Json(pub String);
 
@@ -139,33 +138,6 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Json {
     unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
         // SAFETY: as above.
         unsafe { arg.unbox_arg_using_from_datum() }.into()
-    }
-}
-
-impl IntoDatum for Json {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        let text = encoding::c_string(&self.0).unwrap_or_else(|_| {
-            // An escape of ours would be no JSON.
-            let escaped = self.0.chars().map(|c| if c.is_ascii() { c } else { '?' });
-            encoding::c_string_to_show(&escaped.collect::<String>())
-        });
-        // SAFETY: jsonb_in takes a C string, which outlives the call.
-        unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(pg_sys::Datum::from(text.as_ptr()))]) }
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::JSONBOID
-    }
-}
-
-// SAFETY: the datum is a jsonb.
-unsafe impl BoxRet for Json {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        match self.into_datum() {
-            // SAFETY: as the caller promises.
-            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
-            None => fcinfo.return_null(),
-        }
     }
 }
 

@@ -131,6 +131,11 @@ impl Directory {
         }
     }
 
+    /// The process that holds the directory's lock now, as the kernel lists it. The lock itself is not touched.
+    pub fn lock_holder(&self) -> Option<u32> {
+        lock_holder(&self.held.facts)
+    }
+
     /// Creates a file to write, under a staging name that contains `final_name_hint`.
     ///
     /// # Errors

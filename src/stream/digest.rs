@@ -15,6 +15,13 @@ use super::md5_lanes;
 pub struct RowDigest(u128);
 
 impl RowDigest {
+    /// The digest of one row.
+    pub fn of_row(row: &[u8]) -> Self {
+        let mut digest = RowDigest::default();
+        digest.add_row(row);
+        digest
+    }
+
     /// Adds one row: its bytes without line end or separator.
     pub fn add_row(&mut self, row: &[u8]) {
         self.0 = self.0.wrapping_add(u128::from_be_bytes(Md5::digest(row).into()));

@@ -8,6 +8,7 @@ use std::error::Error;
 use crate::codec::RowBatch;
 
 pub mod compress;
+pub mod crew;
 pub mod digest;
 pub mod error;
 pub mod inflate;
@@ -17,6 +18,7 @@ pub mod spool;
 pub(crate) mod thread;
 
 pub use compress::Compressor;
+pub use crew::{Crew, Offered};
 pub use digest::{RowDigest, sha256_hex};
 pub use error::StreamError;
 pub use inflate::{Inflater, plain_reader};

@@ -2,11 +2,11 @@
 //! and the sum of their inserting transactions. A changed or new row has a younger transaction than any before it, so
 //! with the same number of rows the sum only grows.
 //!
-//! The catalogues are read directly: planning a query over all of them takes many times longer than the reading.
+//! The catalogues are read directly: a query over all of them takes longer to plan than to run.
 
 use pgrx::pg_sys;
 
-/// The catalogues that the queries read, by their fixed oids (`\d` shows none of them to change between versions).
+/// The catalogues that the queries read, by their oids, which are the same in every version.
 const CATALOGUES: &[(&str, u32)] = &[
     ("pg_class", 1259),
     ("pg_attribute", 1249),

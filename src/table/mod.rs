@@ -1,12 +1,15 @@
 //! The only door to user tables.
 
 pub mod catalog; // what a table is
+pub mod computed; // generated columns of rows that are in no table
 pub mod ddl; // how it would be made again
 pub mod fingerprint; // whether its definition may have changed
 pub mod load; // rows into a table, by COPY
+pub mod rows; // fields of a backup as values
 pub mod scan; // its rows, copied off the backend
 pub mod scratch; // schemas that live as long as a call
 pub mod select; // what of a table is read
+pub mod sorted; // rows in order, in bounded memory
 pub mod stage; // a table beside it that takes rows first
 pub mod swap; // that table into its place
 pub mod triggers; // switched off while rows are restored

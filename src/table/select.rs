@@ -74,14 +74,20 @@ pub fn require_column(table: &Table, name: &str) -> Result<()> {
     })
 }
 
-/// Refuses a text that is anything but one SQL expression once it stands in parentheses (T76). A syntax error in it
-/// is the server's own error.
+/// Refuses a text that is anything but one SQL expression, by itself and once it stands in parentheses (T76). A syntax
+/// error in it is the server's own error.
 pub fn require_expression(option: &str, text: &str) -> Result<()> {
-    let refused = || Error::NotAnExpression { option: option.to_owned(), text: text.to_owned() };
-    if text.contains('\0') {
-        return Err(refused());
+    // By itself too: `true) OR (true` is one expression only between the parentheses that are not its own.
+    for query in [format!("SELECT (\n{text}\n)"), format!("SELECT\n{text}\n")] {
+        if !is_one_expression(&query)? {
+            return Err(Error::NotAnExpression { option: option.to_owned(), text: text.to_owned() });
+        }
     }
-    let query = c_string(&format!("SELECT (\n{text}\n)"))?;
+    Ok(())
+}
+
+fn is_one_expression(query: &str) -> Result<bool> {
+    let query = c_string(query)?;
     // SAFETY: parses a NUL-terminated text; the tree is only looked at, each node after a check of its tag.
     let plain = unsafe {
         let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(query.as_ptr()));
@@ -92,7 +98,7 @@ pub fn require_expression(option: &str, text: &str) -> Result<()> {
             _ => false,
         }
     };
-    if plain { Ok(()) } else { Err(refused()) }
+    Ok(plain)
 }
 
 /// `SELECT <one expression>` and nothing else.

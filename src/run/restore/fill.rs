@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use agent_backup_core::codec::{CsvFields, project, split};
-use agent_backup_core::container::{Entry, Next, Tally};
+use agent_backup_core::codec::{CsvFields, NotCsv, Projection, split};
+use agent_backup_core::container::{ContainerError, Entry, Next, Tally};
 use agent_backup_core::plan::Format;
 use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::{check_for_interrupts, pg_sys};
@@ -74,7 +74,7 @@ fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping, wanted
         };
         let text = match &keep {
             None => plain,
-            Some(keep) => projected(&plain, keep),
+            Some(keep) => projected(&plain, keep)?,
         };
         Ok((text, rows, digest))
     };
@@ -129,17 +129,21 @@ fn matching(plain: &[u8], wanted: &Wanted) -> Vec<u8> {
     out
 }
 
-/// Numbers of the fields that are kept; none where all are.
-fn kept(mapping: &Mapping) -> Option<Vec<usize>> {
-    (mapping.taken.len() < mapping.in_file).then(|| mapping.taken.iter().map(|(number, _)| *number).collect())
+/// The fields that are kept; none where all are.
+fn kept(mapping: &Mapping) -> Option<Projection> {
+    let places = || mapping.taken.iter().map(|(number, _)| *number).collect();
+    (mapping.taken.len() < mapping.in_file).then(|| Projection::new(places()))
 }
 
-fn projected(plain: &[u8], keep: &[usize]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(plain.len());
+fn projected(plain: &[u8], keep: &Projection) -> Checked<Vec<u8>> {
+    let (mut fields, mut out) = (CsvFields::default(), Vec::with_capacity(plain.len()));
     for row in split::rows(Format::Csv, plain) {
-        project(row, keep, &mut out);
+        let unreadable = |error: NotCsv| ContainerError::Unreadable { what: "a row".into(), detail: error.to_string() };
+        fields.read(row).map_err(unreadable)?;
+        keep.row(&fields, &mut out);
+        out.push(b'\n');
     }
-    out
+    Ok(out)
 }
 
 /// Files are in UTF-8, but for those of a SQL_ASCII database.

@@ -1,0 +1,207 @@
+//! Level `exists`: both files are there, of the sizes that the catalogue has, and are the ones that it lists.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_backup_core::container::parse::MAX_BYTES;
+use agent_backup_core::container::{Container, ContainerError, Manifest};
+use agent_backup_core::plan::names;
+use agent_backup_core::store::Directory;
+use agent_backup_core::stream::sha256_hex;
+
+use crate::error::{Error, Result};
+use crate::journal_checks::Facts;
+use crate::run::place;
+use crate::run::source::{Location, Source};
+use crate::run::verify::finding::{Line, Problem};
+
+const CHECK: &str = "exists";
+
+/// The files of a backup, as far as they can be used.
+pub struct Examined {
+    pub lines: Vec<Line>,
+    /// The container with a manifest that can be trusted; none where there is none.
+    pub source: Option<Source>,
+}
+
+/// A file, or what is wrong with it.
+type Found<T> = std::result::Result<T, Problem>;
+
+/// Looks at both files. Errors: only what concerns the caller, such as a right that is missing.
+pub fn examine(location: &Location, facts: Option<&Facts>) -> Result<Examined> {
+    let directory = match place::for_reading(&location.directory) {
+        Ok(directory) => directory,
+        Err(Error::Store(error)) => {
+            let line = Line::bad_file(CHECK, Problem::of_store(&error));
+            return Ok(Examined { lines: vec![line], source: None });
+        }
+        Err(error) => return Err(error),
+    };
+    let mut pair = Pair { location, directory, facts, lines: Vec::new() };
+    let container = pair.container();
+    let beside = pair.beside(container.as_ref().ok().and_then(|open| open.opened.as_ref().ok()));
+    let source = pair.judge(container, beside);
+    Ok(Examined { lines: pair.lines, source })
+}
+
+struct Pair<'a> {
+    location: &'a Location,
+    directory: Directory,
+    facts: Option<&'a Facts>,
+    lines: Vec<Line>,
+}
+
+/// A container's file: what opens by itself, or why not; and the file once more.
+struct Opened {
+    opened: std::result::Result<Container<File>, Problem>,
+    again: File,
+    size: u64,
+}
+
+/// The manifest beside: its name and its bytes.
+struct Beside {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Pair<'_> {
+    fn container(&self) -> Found<Opened> {
+        let path = self.location.path();
+        let file = self.directory.open_file(&self.location.file_name).map_err(|error| Problem::of_store(&error))?;
+        let unreadable =
+            |source| Problem::in_file(&ContainerError::Read { what: "the container".into(), source }, &path);
+        let size = file.metadata().map_err(unreadable)?.len();
+        if size == 0 {
+            return Err(Problem::new("empty", format!("file \"{}\" has 0 bytes", path.display())));
+        }
+        let again = file.try_clone().map_err(unreadable)?;
+        let opened = Container::open(file).map_err(|error| Problem::in_file(&error, &path));
+        Ok(Opened { opened, again, size })
+    }
+
+    /// The manifest beside the container; none where its name cannot be told.
+    fn beside(&self, opened: Option<&Container<File>>) -> Option<Found<Beside>> {
+        let listed = self.location.listed.as_ref().map(|listed| listed.manifest_name.clone());
+        let name = listed.or_else(|| {
+            let set = &opened?.manifest.set_name;
+            names::suffix_of_container(set, &self.location.file_name).map(names::manifest)
+        })?;
+        let path = self.directory.path().join(&name);
+        let read = || {
+            let mut bytes = Vec::new();
+            let file = self.directory.open_file(&name).map_err(|error| Problem::of_store(&error))?;
+            let what = || "the manifest".to_owned();
+            file.take(MAX_BYTES + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|source| Problem::in_file(&ContainerError::Read { what: what(), source }, &path))?;
+            match bytes.is_empty() {
+                true => Err(Problem::new("empty", format!("file \"{}\" has 0 bytes", path.display()))),
+                false => Ok(bytes),
+            }
+        };
+        Some(read().map(|bytes| Beside { path: path.clone(), bytes }))
+    }
+
+    /// Says what is wrong, and finds the manifest to go on with: the one that the catalogue lists; of a backup that it
+    /// does not list, the container's own.
+    fn judge(&mut self, container: Found<Opened>, beside: Option<Found<Beside>>) -> Option<Source> {
+        let expected = self.location.listed.as_ref().map(|listed| listed.manifest_sha256.as_str());
+        let is_listed = |bytes: &[u8]| expected.is_none_or(|expected| sha256_hex(bytes) == expected);
+        let own = container.as_ref().ok().and_then(|open| open.opened.as_ref().ok());
+        let own_listed = own.is_some_and(|own| is_listed(&own.manifest_bytes));
+        let beside_listed = beside.as_ref().and_then(|b| b.as_ref().ok()).is_some_and(|b| is_listed(&b.bytes));
+        let own_bytes = own.map(|own| own.manifest_bytes.clone());
+        let manifest_bytes = match (own.filter(|_| own_listed), beside.as_ref().filter(|_| beside_listed)) {
+            (Some(own), _) => Some(own.manifest_bytes.len()),
+            (None, Some(Ok(beside))) => Some(beside.bytes.len()),
+            _ => None,
+        };
+        self.say_container(&container, own_listed, manifest_bytes);
+        self.say_beside(beside.as_ref(), beside_listed, own_bytes.as_deref());
+        let Opened { opened, again, .. } = container.ok()?;
+        let container = match opened {
+            Ok(own) if own_listed => own,
+            // The whole file of another backup says nothing of the one that is listed.
+            Ok(own) if self.is_other(&own.manifest) => return None,
+            _ if beside_listed => Container::open_by(again, beside?.ok()?.bytes).ok()?,
+            _ => return None,
+        };
+        Some(Source {
+            container: Arc::new(container),
+            location: self.location.clone(),
+            directory: self.directory.clone(),
+        })
+    }
+
+    fn is_other(&self, manifest: &Manifest) -> bool {
+        self.location.listed.as_ref().is_some_and(|listed| listed.backup_id != manifest.backup_id)
+    }
+
+    fn say_container(&mut self, container: &Found<Opened>, own_listed: bool, manifest_bytes: Option<usize>) {
+        let path = self.location.path().display().to_string();
+        let line = match container {
+            Err(problem) => Line::bad_file(CHECK, problem.clone()),
+            Ok(open) => match (self.wrong_size(open.size, manifest_bytes), &open.opened) {
+                (Some(size), Err(problem)) => {
+                    Line::bad_file(CHECK, Problem::new(size.word, format!("{}; {}", size.text, problem.text)))
+                }
+                (None, Err(problem)) => Line::bad_file(CHECK, problem.clone()),
+                (_, Ok(own)) if !own_listed => Line::bad_file(CHECK, self.not_listed(&path, &own.manifest)),
+                (Some(size), Ok(_)) => Line::bad_file(CHECK, size),
+                (None, Ok(_)) => Line::good(None, CHECK, format!("file \"{path}\" has its {} bytes", open.size)),
+            },
+        };
+        self.lines.push(line);
+    }
+
+    /// The catalogue has the size of both files together, and the listed manifest is as long as it always was.
+    fn wrong_size(&self, size: u64, manifest_bytes: Option<usize>) -> Option<Problem> {
+        let told = self.facts?.size_bytes.checked_sub(manifest_bytes? as u64)?;
+        let path = self.location.path();
+        let text = format!("file \"{}\" has {} bytes, the catalogue says {told}", path.display(), size);
+        match size.cmp(&told) {
+            std::cmp::Ordering::Less => Some(Problem::new("truncated", text)),
+            std::cmp::Ordering::Greater => Some(Problem::new("extra", text)),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+
+    fn say_beside(&mut self, beside: Option<&Found<Beside>>, listed: bool, own: Option<&[u8]>) {
+        // Of two listed manifests both are the same; of a backup that is not listed the container's own counts.
+        let is_of_own = |bytes: &[u8]| self.location.listed.is_some() || own.is_none_or(|own| own == bytes);
+        let line = match beside {
+            None => return,
+            Some(Err(problem)) if self.location.listed.is_none() => Line::warning(CHECK, problem.clone()),
+            Some(Err(problem)) => Line::bad_file(CHECK, problem.clone()),
+            Some(Ok(Beside { path, bytes })) => {
+                let shown = path.display().to_string();
+                match Manifest::parse(bytes) {
+                    Err(error) => Line::bad_file(CHECK, Problem::in_file(&error, path)),
+                    Ok(manifest) if !listed => Line::bad_file(CHECK, self.not_listed(&shown, &manifest)),
+                    Ok(_) if !is_of_own(bytes) => Line::bad_file(
+                        CHECK,
+                        Problem::new("changed", format!("file \"{shown}\" is not the manifest inside the container")),
+                    ),
+                    Ok(_) => Line::good(None, CHECK, format!("file \"{shown}\" has its {} bytes", bytes.len())),
+                }
+            }
+        };
+        self.lines.push(line);
+    }
+
+    fn not_listed(&self, file: &str, manifest: &Manifest) -> Problem {
+        let listed = self.location.listed.as_ref().map_or("", |listed| &listed.backup_id);
+        let text = match manifest.backup_id == listed {
+            true => {
+                format!("file \"{file}\" is not the one that the catalogue lists as \"{listed}\": its manifest differs")
+            }
+            false => format!(
+                "file \"{file}\" is of backup \"{}\", the catalogue lists it as \"{listed}\"",
+                manifest.backup_id
+            ),
+        };
+        Problem::new("changed", text)
+    }
+}
