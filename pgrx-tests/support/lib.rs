@@ -16,6 +16,7 @@ mod exact;
 mod faults;
 mod reaper;
 mod restores;
+mod schema;
 mod server;
 mod trash;
 
@@ -35,6 +36,7 @@ pub use nix::sys::signal::Signal;
 pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
 };
+pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};
 
