@@ -9,6 +9,7 @@
 
 mod answers;
 mod backups;
+mod canaries;
 mod cluster;
 mod compare;
 mod database;
@@ -24,6 +25,7 @@ pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use backups::{
     Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
 };
+pub use canaries::{end_with, singers, with_mallory};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
