@@ -32,6 +32,9 @@ impl NewSet<'_> {
         if self.name.is_empty() || self.name.len() > NAME_BYTES {
             return invalid("set_name", "it must have 1 to 63 bytes");
         }
+        if self.name == backup::SAFETY_SET {
+            return invalid("set_name", "it is that of the backups made before a restore");
+        }
         backup::parse_formats(&self.formats)?;
         if !["gzip", "zstd"].contains(&self.compression) {
             return invalid("compression", &format!("\"{}\" is neither gzip nor zstd", self.compression));

@@ -380,7 +380,8 @@ fn a_killed_session_or_server_loses_nothing_and_leaves_nothing() {
         run.join().unwrap().1.expect_err("the session is dead");
         let mut client = wait_until("the server to recover", Duration::from_secs(60), || {
             let crashes = cluster.log().matches("all server processes terminated").count();
-            let mut client = cluster.config("postgres", "d").connect(postgres::NoTls).ok().filter(|_| crashes > round)?;
+            let mut client =
+                cluster.config("postgres", "d").connect(postgres::NoTls).ok().filter(|_| crashes > round)?;
             client.simple_query("SELECT 1 FROM pg_class").ok()?;
             Some(client)
         });

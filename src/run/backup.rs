@@ -15,6 +15,7 @@ use crate::journal::{self, Member, Set};
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
+use crate::run::say;
 use crate::run::{adopt, place, reconcile};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
@@ -81,10 +82,31 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
 /// The set that backups made before a restore are listed under.
 pub const SAFETY_SET: &str = "restore_safety";
 
-/// A safety backup.
+/// A safety backup. Dropped, its files go again, unless it is kept: what was not overwritten needs no copy.
+#[must_use]
 pub struct Saved {
     pub backup_id: String,
     pub rows: i64,
+    directory: Directory,
+    files: Vec<String>,
+}
+
+impl Saved {
+    /// Keeps the files; the backup's id.
+    pub fn keep(mut self) -> String {
+        self.files.clear();
+        std::mem::take(&mut self.backup_id)
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        for file in &self.files {
+            if let Err(error) = self.directory.remove(file) {
+                say::warning(&format!("could not remove \"{file}\", saved before a restore that failed: {error}"));
+            }
+        }
+    }
 }
 
 /// Saves tables that are about to be overwritten, each as it is. One that cannot be saved is an error.
@@ -119,7 +141,9 @@ pub fn safety(tables: &[TableName]) -> Result<Saved> {
     });
     let rows = rows.sum();
     let placed = report.placed.ok_or(Error::Internal { object: "safety backup", reason: "it has no file".into() })?;
-    Ok(Saved { backup_id: placed.manifest.backup_id, rows })
+    // In the order of a removal: without its manifest it is no backup.
+    let files = vec![placed.manifest_file.name, placed.container.name];
+    Ok(Saved { backup_id: placed.manifest.backup_id, rows, directory: report.directory, files })
 }
 
 /// What is wrong with a request is said before anything is locked or written.

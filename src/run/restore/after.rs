@@ -13,11 +13,11 @@ use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::statement::Statement;
 use crate::server::subtransaction::attempt;
-use crate::server::user::{ActingAs, Restriction};
 use crate::table::catalog::{Kind, Table};
 use crate::table::{ddl, scratch};
 
 /// One foreign key, at the top of its partitions.
+#[derive(Clone)]
 pub struct ForeignKey {
     pub name: String,
     pub child: pg_sys::Oid,
@@ -110,29 +110,57 @@ impl ForeignKey {
         })
     }
 
-    /// The parent's keys in a table of their own where it has another owner than the child: to plan a query over both, the
-    /// server runs code in the indexes of either, and one owner's code must not run with the other's rights.
+    /// The same key between copies of its tables.
+    pub fn between(&self, child: &TableName, parent: &TableName) -> Self {
+        let (child_name, parent_name) = (child.qualified(), parent.qualified());
+        let oid = |name: &TableName| ident::oid_of(name).unwrap_or(pg_sys::InvalidOid);
+        let plain = "r".to_owned();
+        ForeignKey {
+            child: oid(child),
+            parent: oid(parent),
+            child_kind: plain.clone(),
+            parent_kind: plain,
+            child_name,
+            parent_name,
+            ..self.clone()
+        }
+    }
+
+    /// Whether both tables are of one owner.
+    pub fn is_of_one_owner(&self) -> bool {
+        self.parent_owner == self.child_owner
+    }
+
+    /// The parent's keys in a table of ours where it has another owner than the child: to plan a query over both, the server
+    /// runs code in the indexes of either, and one owner's code must not run with the other's rights. Nobody else owns
+    /// the copy, so nobody can put code on it.
     fn copy_of_parent(&self) -> Result<Option<TableName>> {
-        if self.parent_owner == self.child_owner {
+        if self.is_of_one_owner() {
             return Ok(None);
         }
-        let name = TableName { schema: scratch::create("keys", self.parent_owner)?, name: "parent".to_owned() };
+        let ours = journal::owner()?;
+        let name = TableName { schema: scratch::create("keys", ours)?, name: "parent".to_owned() };
         scratch::allow(&name.schema, self.child_owner)?;
+        scratch::allow(&name.schema, self.parent_owner)?;
         let (target, keys) = (name.qualified(), self.keys.join(", "));
+        let create = format!("CREATE UNLOGGED TABLE {target} ({})", self.key_columns()?.join(", "));
+        journal::as_owner(|| sql::execute(&create, &[]))?;
         let only = if self.parent_kind == "r" { "ONLY " } else { "" };
-        {
-            let _owner = ActingAs::user(self.parent_owner, Restriction::SecurityRestricted);
-            let create =
-                format!("CREATE UNLOGGED TABLE {target} AS SELECT {keys} FROM {} WITH NO DATA", self.parent_name);
-            sql::execute(&create, &[])?;
-        }
-        let fill = format!("INSERT INTO {target} SELECT {keys} FROM {only}{}", self.parent_name);
-        Statement::reading(&fill, journal::owner()?, self.parent_owner).execute()?;
-        {
-            let _owner = ActingAs::user(self.parent_owner, Restriction::SecurityRestricted);
-            sql::execute(&format!("ANALYZE {target}"), &[])?;
-        }
+        let fill = format!("INSERT INTO {target} ({keys}) SELECT {keys} FROM {only}{}", self.parent_name);
+        Statement::reading(&fill, ours, self.parent_owner).execute()?;
+        journal::as_owner(|| sql::execute(&format!("ANALYZE {target}"), &[]))?;
         Ok(Some(name))
+    }
+
+    /// The parent's keys as columns of a new table: names, types, collations.
+    fn key_columns(&self) -> Result<Vec<String>> {
+        let query = "SELECT pg_catalog.format('%I %s%s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+                            (SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
+                               JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = a.attcollation)) \
+                       FROM pg_catalog.pg_attribute a \
+                      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped \
+                        AND pg_catalog.quote_ident(a.attname) = ANY ($2) ORDER BY a.attnum";
+        sql::rows(query, &[self.parent.into(), self.keys.clone().into()], |row| row.required(1))
     }
 }
 

@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal_restores::{self, RestoreRecord};
-use crate::run::backup;
+use crate::run::backup::{self, Saved};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{failpoint, lock};
@@ -120,7 +120,8 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Vec<Step>> {
         steps.extend(restore_table(request, item)?);
     }
     steps.extend(finish(request, &items, creation.as_ref())?);
-    let record = record(request, &items, safety, undoes, begun);
+    let saved = safety.as_ref().map(|safety| safety.backup_id.clone());
+    let record = record(request, &items, saved, undoes, begun);
     let restore_id = journal_restores::record(&record)?;
     // Last, since what moves a sequence is not taken back by an error.
     for table in items.iter().filter_map(|item| item.live.as_ref()) {
@@ -133,6 +134,7 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Vec<Step>> {
     };
     let details = format!("restore {restore_id} took {:.1} s; {undo}", begun.elapsed().as_secs_f64());
     steps.push(step(None, "restored", Some(record.row_count), Status::Done, details));
+    safety.map(Saved::keep);
     Ok(steps)
 }
 
@@ -167,15 +169,15 @@ fn apply_checks(request: &Request, items: &[Item]) -> Result<()> {
     items.iter().try_for_each(|item| apply::require_consistent(request, item))
 }
 
-/// Saves what is about to be overwritten; the id of that backup.
-fn save(items: &[Item], steps: &mut Vec<Step>) -> Result<String> {
+/// Saves what is about to be overwritten.
+fn save(items: &[Item], steps: &mut Vec<Step>) -> Result<Saved> {
     // Empty ones too: to undo the restore is to empty them again.
     let is_table = |item: &&Item| item.live.as_ref().is_some_and(|table| table.kind != Kind::MaterializedView);
     let tables: Vec<_> = items.iter().filter(is_table).map(|item| item.target.clone()).collect();
     let saved = backup::safety(&tables)?;
     let details = format!("backup {} in set {}", saved.backup_id, backup::SAFETY_SET);
     steps.push(step(None, "safety backup", Some(saved.rows), Status::Done, details));
-    Ok(saved.backup_id)
+    Ok(saved)
 }
 
 /// The tables that were just made are described, so that they can be filled.

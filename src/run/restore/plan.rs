@@ -242,7 +242,8 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
     };
     let Some(live) = &item.live else {
         item.blocked = (!request.create_missing).then(|| {
-            "it does not exist here; create_missing => true makes it by the statements in the backup".to_owned()
+            "it does not exist here; restore(…, create_missing => true) makes it by the statements in the backup"
+                .to_owned()
         });
         if item.blocked.is_none() {
             request.source.csv(number)?;
