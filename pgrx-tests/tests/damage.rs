@@ -614,7 +614,6 @@ fn a_backup_that_nobody_made_is_an_error() {
         ("verify('nonsense', set_name => 's')", "42704"),
         ("verify(set_name => 'nonsense')", "42704"),
         ("verify('latest', 'nonsense', 's')", "22023"),
-        ("verify('latest', 'restore', 's')", "22023"),
         ("verify(NULL, set_name => 's')", "22004"),
     ] {
         let refusal = refused(&mut backup.db.client(), &format!("SELECT agent_backup.{call}"));
