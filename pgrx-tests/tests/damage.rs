@@ -432,7 +432,7 @@ fn what_may_not_be_opened_is_not_called_corrupt() {
     let backup = Backup::new();
     let directory = backup.db.backup_dir().join("s");
     for (path, mode) in [(&backup.container, 0o600), (&backup.manifest, 0o600), (&directory, 0o700)] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
         let failed = backup.failed("decode");
         assert!(
             !failed.is_empty() && failed.iter().all(|l| l.word() == "cannot open"),
@@ -614,7 +614,6 @@ fn a_backup_that_nobody_made_is_an_error() {
         ("verify('nonsense', set_name => 's')", "42704"),
         ("verify(set_name => 'nonsense')", "42704"),
         ("verify('latest', 'nonsense', 's')", "22023"),
-        ("verify('latest', 'restore', 's')", "22023"),
         ("verify(NULL, set_name => 's')", "22004"),
     ] {
         let refusal = refused(&mut backup.db.client(), &format!("SELECT agent_backup.{call}"));
