@@ -32,9 +32,7 @@ pub fn digest_of_lines(format: Format, chunk: &[u8], rows: u64) -> Option<(u64, 
     let lines = ends.map(|end| &text[std::mem::replace(&mut start, end + 1)..end]);
     let separator: &[u8] = if format == Format::Json { b"," } else { b"" };
     let mut digest = RowDigest::default();
-    for row in lines.map(|line| line.strip_suffix(separator).unwrap_or(line)) {
-        digest.add_row(row);
-    }
+    digest.add_rows(lines.map(|line| line.strip_suffix(separator).unwrap_or(line)));
     Some((rows, digest))
 }
 
