@@ -107,6 +107,9 @@ pub enum Error {
     ParentMissing { table: String, parent: String, constraint: String, key: String },
     #[error("there is nothing to undo: {reason}")]
     NothingToUndo { reason: String },
+    /// Work that was done for its proof, and is taken back; never seen by a caller.
+    #[error("rolled back as planned: {told}")]
+    RolledBack { told: String },
     #[error("a restore needs transaction isolation level READ COMMITTED")]
     FixedSnapshot,
     #[error("type \"{name}\" is no row type of a table")]
@@ -159,11 +162,14 @@ impl Error {
             NotInDatabase { .. } => Code::ERRCODE_UNTRANSLATABLE_CHARACTER,
             NotAnExpression { .. } => Code::ERRCODE_SYNTAX_ERROR,
             RowTooLong { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Store(StoreError::Missing { .. } | StoreError::DirectoryMissing { .. }) => Code::ERRCODE_UNDEFINED_FILE,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
-            Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => Code::ERRCODE_INTERNAL_ERROR,
+            RolledBack { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
+                Code::ERRCODE_INTERNAL_ERROR
+            }
         }
     }
 

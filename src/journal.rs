@@ -265,13 +265,12 @@ pub struct Listed {
     pub file_name: String,
     pub manifest_name: String,
     pub manifest_sha256: String,
-    pub pinned: bool,
 }
 
 /// The backups of a set that have files, newest first; of any set where none is named.
 pub fn listed(set: Option<&str>) -> Result<Vec<Listed>> {
     as_owner(|| {
-        let query = "SELECT backup_id, set_name, status, started_at, directory, file_name, manifest_name, manifest_sha256, pinned \
+        let query = "SELECT backup_id, set_name, status, started_at, directory, file_name, manifest_name, manifest_sha256 \
                      FROM agent_backup.backup_catalog WHERE file_name IS NOT NULL AND ($1 IS NULL OR set_name = $1) \
                      ORDER BY started_at DESC, backup_id DESC";
         sql::rows(query, &[set.into()], |row| {
@@ -284,7 +283,6 @@ pub fn listed(set: Option<&str>) -> Result<Vec<Listed>> {
                 file_name: row.required(6)?,
                 manifest_name: row.required(7)?,
                 manifest_sha256: row.required(8)?,
-                pinned: row.required(9)?,
             })
         })
     })

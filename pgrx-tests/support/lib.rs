@@ -9,12 +9,15 @@
 
 mod answers;
 mod backups;
+mod canaries;
 mod cluster;
 mod compare;
 mod database;
 mod exact;
 mod faults;
 mod reaper;
+mod restores;
+mod schema;
 mod server;
 mod trash;
 
@@ -22,6 +25,7 @@ pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use backups::{
     Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
 };
+pub use canaries::{end_with, singers, with_mallory};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
@@ -31,6 +35,10 @@ pub use exact::{
 };
 pub use faults::{Strace, kill_backend, strace_backend};
 pub use nix::sys::signal::Signal;
+pub use restores::{
+    Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
+};
+pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use agent_backup_suite::{Database, assert_no_trash, database, lines, one, refused};
+use agent_backup_suite::{Cluster, Database, Options, assert_no_trash, database, lines, one, refused};
 
 const TABLE: &str = "SELECT agent_backup.create_set('s');
     CREATE TABLE t (id int PRIMARY KEY, name text, price numeric, ok boolean, doc jsonb);
@@ -87,6 +87,21 @@ fn without_a_key_whole_rows_are_counted() {
         [r#"extra||{"n": 2, "s": "x"}|1"#, r#"extra||{"n": 9, "s": null}|1"#, r#"missing||{"n": 1, "s": "x"}|4"#]
     );
     assert_eq!(notices, ["t: no primary key that both have: whole rows are compared"]);
+}
+
+#[test]
+fn rows_that_share_what_became_the_key_later_are_paired_and_the_rest_is_missing() {
+    let db = database();
+    db.run(
+        "SELECT agent_backup.create_set('s'); CREATE TABLE t (id int NOT NULL, s text); INSERT INTO t VALUES (1, 'a'), (1, 'b'), (1, 'b'), (2, 'c'), (3, 'd'), (3, 'd');
+         SELECT agent_backup.add_table('s', 't'); SELECT agent_backup.backup('s');
+         DELETE FROM t WHERE s IN ('b', 'd'); INSERT INTO t VALUES (3, 'e'); ALTER TABLE t ADD PRIMARY KEY (id)",
+    );
+    let query = "SELECT change, key, backup_row ->> 's', live_row ->> 's' FROM agent_backup.diff('t', set_name => 's') ORDER BY 2, 1, 3";
+    assert_eq!(
+        told(&db, query).0,
+        [r#"missing|{"id": 1}|b|"#, r#"missing|{"id": 1}|b|"#, r#"changed|{"id": 3}|d|e"#, r#"missing|{"id": 3}|d|"#]
+    );
 }
 
 #[test]
@@ -219,6 +234,29 @@ fn it_reads_one_snapshot_in_a_read_only_and_in_a_repeatable_read_transaction() {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
     db.run("TRUNCATE t");
     assert_eq!(refused(&mut client, DIFF).code, "40001");
+}
+
+#[test]
+fn a_standby_compares_reads_and_assesses() {
+    let cluster = Cluster::start(Options::default());
+    let db = cluster.database();
+    db.run(TABLE);
+    db.run("CREATE TABLE copied AS TABLE t; DELETE FROM t WHERE id = 5");
+    let standby = cluster.create_standby();
+    let mut client = standby.client(db.name());
+    assert_eq!(
+        lines(&mut client, "SELECT change, key FROM agent_backup.diff('t', set_name => 's')"),
+        [r#"missing|{"id": 5}"#]
+    );
+    assert_eq!(
+        one::<i64>(&mut client, "SELECT count(*) FROM agent_backup.read_backup(NULL::t, set_name => 's')"),
+        1000
+    );
+    assert_eq!(
+        lines(&mut client, "SELECT verification_status FROM verify_backup('latest:t', 'copied', 's')"),
+        ["VERIFIED"]
+    );
+    assert_eq!(lines(&mut client, "SELECT status FROM agent_backup.assess('s')"), ["lost rows"]);
 }
 
 #[test]

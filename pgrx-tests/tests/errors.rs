@@ -120,6 +120,13 @@ fn unknown_things_are_named_with_what_was_meant() {
 }
 
 #[test]
+fn a_type_that_has_no_rows_is_named_with_how_to_write_one_that_has() {
+    let db = with_tables();
+    let call = "SELECT * FROM (SELECT agent_backup.read_backup(NULL::int, set_name => 'billing')) x";
+    assert_refused(&db, call, "42804", "type \"integer\" is no row type of a table", "NULL::agent_approvals");
+}
+
+#[test]
 fn what_is_there_already_or_in_use_is_named() {
     let db = with_tables();
     db.run("SELECT agent_backup.backup('billing')");

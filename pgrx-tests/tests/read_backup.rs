@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::FileExt;
 
+use agent_backup_core::codec::split;
+use agent_backup_core::container::{Container, ContainerWriter};
+use agent_backup_core::plan::Format;
+use agent_backup_core::stream::{ChunkMeta, Compressor, Frame, Spool};
 use agent_backup_suite::{
     Database, assert_equal_tables, assert_no_trash, database, entries, lines, one, pin, refused, sqlstate,
 };
@@ -190,12 +194,62 @@ fn only_the_entry_of_the_table_is_read() {
 /// Changes a byte in the middle of an entry's stored bytes.
 fn damage(path: &str, entry: &str) {
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let container = agent_backup_core::container::Container::open(std::fs::File::open(path).unwrap()).unwrap();
+    let container = Container::open(std::fs::File::open(path).unwrap()).unwrap();
     let entry = container.manifest.entry(entry).unwrap();
     let at = entry.data_offset + entry.stored_bytes / 2;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[!byte[0]], at).unwrap();
+}
+
+/// A file beside the backups that looks like one of `t (id int, name text)` with this text.
+fn forge(db: &Database, text: &[u8], rows: u64) -> String {
+    let listed: String = one(&mut db.client(), "SELECT backup_file FROM agent_backup.backups LIMIT 1");
+    let mut manifest = Container::open(std::fs::File::open(listed).unwrap()).unwrap().manifest;
+    manifest.members[0].columns.retain(|column| ["id", "name"].contains(&column.name.as_str()));
+    let spool = Spool::new(1 << 20, Box::new(|| Err(std::io::ErrorKind::Unsupported.into())));
+    let digest = split::digest(Format::Csv, text).1;
+    let mut stored = Vec::new();
+    Compressor::new(manifest.compression).unwrap().compress(text, &mut stored).unwrap();
+    spool.append(ChunkMeta { sequence: 0, first_row: 0, rows, plain_len: text.len() as u64, digest }, &stored).unwrap();
+    let mut writer = ContainerWriter::new(Vec::new(), manifest.compression, manifest.started_at).unwrap();
+    writer.add_spooled("t.csv", 0, Format::Csv, &spool.finish().unwrap(), &Frame::default()).unwrap();
+    let path = db.backup_dir().join("s/forged.tar.gz");
+    std::fs::write(&path, writer.finish(manifest).unwrap().out).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_forged_file_is_data_at_most() {
+    let db = with_backup();
+    let mut client = db.client();
+    for (text, rows, part) in [
+        (&b"1,a\n2,b\n"[..], 2, ""),
+        (b"1,a\n2,b\n", 3, "it holds 2 rows, the manifest says 3"),
+        (b"1,a\n2,\xff\n", 2, "is not in UTF-8"),
+        (b"1,a\0b\n", 1, "a zero byte"),
+        (b"1,a\n2,b,c\n", 2, "row 2 is unreadable: it has another number of fields"),
+        (b"1,a\n2\n", 2, "row 2 is unreadable: it has another number of fields"),
+        (b"1,a\n2,\"b\n", 2, "row 2 is unreadable: not a row of CSV"),
+    ] {
+        let path = forge(&db, text, rows);
+        let reads = [
+            format!("SELECT id, name FROM agent_backup.read_backup(NULL::t, '{path}')"),
+            format!("SELECT * FROM agent_backup.diff('t', '{path}')"),
+        ];
+        for read in reads {
+            if part.is_empty() {
+                assert!(!lines(&mut client, &read).is_empty(), "{read}");
+                continue;
+            }
+            let refusal = refused(&mut client, &read);
+            assert!(refusal.code == "XX001" && refusal.message.contains(part), "{read}: {refusal:?}");
+        }
+    }
+    let path = forge(&db, b"1,a\nDROP TABLE t,b\n", 2);
+    let refusal = refused(&mut client, &format!("SELECT * FROM agent_backup.read_backup(NULL::t, '{path}')"));
+    assert!(refusal.code == "22P02" && refusal.message.contains("DROP TABLE t"), "{refusal:?}");
+    assert_no_trash(&db, &[]);
 }
 
 #[test]

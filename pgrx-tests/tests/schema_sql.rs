@@ -4,57 +4,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agent_backup_suite::{Database, assert_equal_tables, assert_no_trash, database, pg_config};
-
-/// What `pg_dump --schema-only` leaves out or settles: sequence values, and the inner state of constraints and columns.
-const STATE: &str = "
-    SELECT concat_ws('|', 'sequence', schemaname, sequencename, last_value) FROM pg_sequences
-    UNION ALL SELECT concat_ws('|', 'constraint', conrelid::regclass, contypid::regtype, conname, contype, convalidated, conislocal, coninhcount, condeferrable)
-    FROM pg_constraint WHERE connamespace >= 16384 OR conrelid >= 16384
-    UNION ALL SELECT concat_ws('|', 'column', attrelid::regclass, attname, attislocal, attinhcount, attnotnull, atthasdef, attidentity)
-    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE pg_class.oid >= 16384 AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
-    ORDER BY 1";
+use agent_backup_suite::{
+    Database, SCHEMA_STATE, assert_equal_tables, assert_no_trash, column_of, database, difference, empty_database,
+    of_project, pg_dump,
+};
 
 /// Functions of users that are in no extension, as DROP ROUTINE takes them.
 const FUNCTIONS: &str = "
     SELECT format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
     WHERE p.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))";
 
-fn of_project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(path)
-}
-
 #[track_caller]
 fn psql(db: &Database, name: &str, script: &str) {
     let output = db.cluster().psql(name, script);
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// An empty database in the same cluster, with the same roles.
-fn empty_database(db: &Database, suffix: &str) -> String {
-    let name = format!("{}_{suffix}", db.name());
-    let mut client = db.cluster().client("postgres");
-    client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-    name
-}
-
-fn pg_dump(db: &Database, name: &str) -> String {
-    let output = Command::new(pg_config().with_file_name("pg_dump"))
-        .args(["--schema-only", "-U", "postgres", "-h"])
-        .arg(db.cluster().socket_dir())
-        .arg(name)
-        .output()
-        .expect("pg_dump");
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    let noise = ["-- Dumped ", "\\restrict ", "\\unrestrict "];
-    text.lines()
-        .filter(|line| !noise.iter().any(|start| line.starts_with(start)))
-        .fold(String::new(), |all, line| all + line + "\n")
-}
-
-fn column_of(db: &Database, name: &str, query: &str) -> Vec<String> {
-    db.cluster().client(name).query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 /// Backs up a set and unpacks the container.
@@ -73,20 +36,6 @@ fn unpacked(db: &Database, set: &str) -> PathBuf {
     std::fs::create_dir(&out).unwrap();
     assert!(Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(&out).status().expect("tar").success());
     out
-}
-
-/// The lines of `left` and `right` that the other has not, as a diff tells them; empty if they are equal.
-fn difference(left: &str, right: &str) -> String {
-    if left == right {
-        return String::new();
-    }
-    let dir = std::env::temp_dir().join(format!("schema_sql_{}_{}", std::process::id(), left.len()));
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("source"), left).unwrap();
-    std::fs::write(dir.join("target"), right).unwrap();
-    let output = Command::new("diff").args(["-U2", "source", "target"]).current_dir(&dir).output().expect("diff");
-    std::fs::remove_dir_all(&dir).unwrap();
-    String::from_utf8_lossy(&output.stdout).chars().take(6000).collect()
 }
 
 /// Compares the source, from which what belongs to no member is dropped first, with a replay of `schema.sql`.
@@ -111,7 +60,10 @@ fn assert_schema_comes_back(db: &Database, out: &Path) -> String {
     }
     let different = difference(&source, &copy);
     assert!(different.is_empty(), "{different}");
-    let different = difference(&column_of(db, db.name(), STATE).join("\n"), &column_of(db, &target, STATE).join("\n"));
+    let different = difference(
+        &column_of(db, db.name(), SCHEMA_STATE).join("\n"),
+        &column_of(db, &target, SCHEMA_STATE).join("\n"),
+    );
     assert!(different.is_empty(), "{different}");
     target
 }

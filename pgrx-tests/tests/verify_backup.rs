@@ -1,6 +1,6 @@
 //! `verify_backup`: two tables, or a table and a backup of it, compared for real.
 
-use agent_backup_suite::{Database, assert_no_trash, database, lines, one, refused};
+use agent_backup_suite::{Cluster, Database, Options, assert_no_trash, database, lines, one, refused};
 
 fn with_tables() -> Database<'static> {
     let db = database();
@@ -207,4 +207,38 @@ fn it_asks_for_the_rights_on_both() {
     );
     drop(client);
     db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn texts_come_back_in_the_encoding_of_the_database() {
+    for (encoding, inserted) in
+        [("LATIN1", r"E'caf\351 \\'"), ("EUC_JP", r"E'\306\374\313\334'"), ("SQL_ASCII", r"E'\351\377x'")]
+    {
+        let cluster = Cluster::start(Options::default().encoding(encoding));
+        let db = cluster.database();
+        let script = format!(
+            r#"\set ON_ERROR_STOP 1
+            SET client_encoding = '{encoding}';
+            CREATE TABLE t (id int PRIMARY KEY, s text, a text[]);
+            INSERT INTO t SELECT n, {inserted} || n, ARRAY[{inserted}] FROM generate_series(1, 100) n;
+            SELECT agent_backup.create_set('s'); SELECT agent_backup.add_table('s', 't'); SELECT agent_backup.backup('s');
+            CREATE TABLE again AS SELECT * FROM agent_backup.read_backup(NULL::t, set_name => 's');
+            SELECT 'same: ' || count(*) FROM t JOIN again USING (id) WHERE (t.s, t.a) = (again.s, again.a);
+            SELECT 'differ: ' || count(*) FROM agent_backup.diff('t', set_name => 's');
+            SELECT 'verdict: ' || verification_status FROM verify_backup('latest:t', 'again', 's');
+            UPDATE t SET a = NULL WHERE id = 5;"#
+        );
+        let output = db.psql(&script);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{encoding}: {}", String::from_utf8_lossy(&output.stderr));
+        for part in ["same: 100", "differ: 0", "verdict: VERIFIED"] {
+            assert!(said.contains(part), "{encoding}: {said}");
+        }
+        // jsonb of a SQL_ASCII database holds any bytes, too.
+        let shown = db.psql(&format!(
+            "SET client_encoding = '{encoding}'; SELECT 'shown: ' || (backup_row ->> 's' = {inserted} || '5') FROM agent_backup.diff('t', set_name => 's')"
+        ));
+        let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(said.contains("shown: true"), "{encoding}: {said} {}", String::from_utf8_lossy(&shown.stderr));
+    }
 }

@@ -45,7 +45,8 @@ unsafe fn diff_with_backup(call: pg_sys::FunctionCallInfo) -> error::Result<()> 
         // SAFETY: the values are those of the declared columns; the results copy them out of scratch.
         unsafe {
             scratch.switch_to(|_| {
-                let columns = (!told.columns.is_empty()).then(|| told.columns.into_datum()).flatten();
+                let columns: Vec<Text> = told.columns.into_iter().map(Text::from).collect();
+                let columns = (!columns.is_empty()).then(|| columns.into_datum()).flatten();
                 let values = [
                     told.change.word().into_datum(),
                     told.key.map(Jsonb).into_datum(),

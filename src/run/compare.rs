@@ -154,6 +154,7 @@ struct Digests {
 
 impl Work for Digests {
     type Item = (u16, RowDigest);
+    const DIGESTS: bool = true;
 
     fn row(&self, shape: &Shape, row: &SweptRow, buffer: &mut Vec<u8>, out: &mut Vec<Self::Item>) {
         let key = key_text(shape, row, self.whole, buffer);
@@ -170,6 +171,7 @@ struct Pick {
 
 impl Work for Pick {
     type Item = SortedRow;
+    const DIGESTS: bool = false;
 
     fn row(&self, shape: &Shape, row: &SweptRow, buffer: &mut Vec<u8>, out: &mut Vec<Self::Item>) {
         let key = key_text(shape, row, self.whole, buffer);

@@ -9,6 +9,7 @@ use crate::ident;
 use crate::run::compare::{self, Difference, Sums};
 use crate::run::differences::{Counts, Teller, Told};
 use crate::run::export;
+use crate::run::say;
 use crate::run::sides::{self, Filter, Matched, Remark, Side};
 use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
@@ -96,16 +97,17 @@ pub fn live(oid: pg_sys::Oid, backup: Option<(&Source, usize)>) -> Result<(Side,
 
 fn notice(table: &str, matched: &Matched, filter: Option<&str>) {
     if let Some(reason) = filter {
-        crate::run::say::notice(&format!(
-            "{table}: the backup's row filter is not applied to the live rows ({reason}): rows that it left out show as extra"
+        say::notice(&format!(
+            "{table}: the backup's row filter is not applied to the live rows ({reason}): \
+             rows that it left out show as extra"
         ));
     }
     if !matched.remarks.is_empty() {
         let remarks: Vec<String> = matched.remarks.iter().map(|remark| said(remark, "backup", "table")).collect();
-        crate::run::say::notice(&format!("{table}: {}", remarks.join("; ")));
+        say::notice(&format!("{table}: {}", remarks.join("; ")));
     }
     if matched.key.is_empty() {
-        crate::run::say::notice(&format!("{table}: no primary key that both have: whole rows are compared"));
+        say::notice(&format!("{table}: no primary key that both have: whole rows are compared"));
     }
 }
 

@@ -9,17 +9,17 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal;
 use crate::journal_drills::{self, DrillRecord};
-use crate::run::restore;
 use crate::run::restore::after::{self, ForeignKey};
-use crate::run::restore::plan::{self, Item, Mode, Request, Tables};
+use crate::run::restore::plan;
+use crate::run::restore::trial::Copy;
 use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
-use crate::server::snapshot::{self, Snapshot};
+use crate::server::snapshot;
 use crate::server::statement::Statement;
 use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::user::{ActingAs, Restriction};
 use crate::server::{failpoint, sql};
-use crate::table::catalog::{Kind, Table};
+use crate::table::catalog::Kind;
 use crate::table::scratch;
 
 /// The application's own checks, where it has them.
@@ -111,9 +111,7 @@ impl Drill<'_> {
             }
             // Two tables of two schemas may have one name.
             let target = TableName { schema: schema.to_owned(), name: free_name(&copies, &name, number) };
-            make_like(&live, &target)?;
-            let oid = ident::oid_of(&target).ok_or_else(|| unexpected("a scratch table was not made"))?;
-            copies.push(Copy { live, target, oid });
+            copies.push(Copy::make(live, target)?);
         }
         if copies.is_empty() {
             return Err(unexpected("the backup has no table that is here"));
@@ -127,21 +125,7 @@ impl Drill<'_> {
         for copy in copies {
             pgrx::check_for_interrupts!();
             let begun = Instant::now();
-            let (live, target) = (copy.live.name.qualified(), copy.target.qualified());
-            let request = Request {
-                source,
-                tables: Tables::One { table: &live, target: Some(&target) },
-                mode: Mode::Replace,
-                where_clause: None,
-                create_missing: false,
-                safety_backup: false,
-                allow_drift: true,
-                count_rows: false,
-                is_drill: true,
-            };
-            let _snapshot = Snapshot::push()?;
-            let item: Item = plan::items(&request)?.pop().ok_or_else(|| unexpected("a table vanished"))?;
-            let steps = restore::restore_table(&request, &item)?;
+            let steps = copy.fill(source)?;
             after::advance_sequences(&plan::described(copy.oid)?)?;
             let rows = steps.first().and_then(|step| step.rows);
             let details: Vec<String> = steps.into_iter().map(|step| step.details).collect();
@@ -271,32 +255,12 @@ fn words(duration: Duration) -> String {
     }
 }
 
-/// A live table and its copy.
-struct Copy {
-    live: Table,
-    target: TableName,
-    oid: pg_sys::Oid,
-}
-
 fn free_name(copies: &[Copy], name: &TableName, number: usize) -> String {
     if copies.iter().any(|copy| copy.target.name == name.name) {
         format!("{number}.{}", name.name)
     } else {
         name.name.clone()
     }
-}
-
-/// As the owner: what is evaluated on the way is theirs.
-fn make_like(live: &Table, target: &TableName) -> Result<()> {
-    let owner = ident::role_name(live.owner)?;
-    journal::as_owner(|| {
-        let grant =
-            format!("GRANT USAGE, CREATE ON SCHEMA {} TO {}", ident::quote(&target.schema), ident::quote(&owner));
-        sql::execute(&grant, &[]).map(drop)
-    })?;
-    let _owner = ActingAs::user(live.owner, Restriction::SecurityRestricted);
-    let create = format!("CREATE TABLE {} (LIKE {} INCLUDING ALL)", target.qualified(), live.name.qualified());
-    sql::execute(&create, &[]).map(drop)
 }
 
 fn make_key(key: &ForeignKey, child: &Copy, parent: &Copy) -> Result<()> {

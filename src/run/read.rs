@@ -7,8 +7,8 @@ use agent_backup_core::container::manifest::Member;
 use agent_backup_core::container::{ContainerError, Tally};
 use agent_backup_core::plan::Format;
 use agent_backup_core::stream::{Chunk, RowDigest};
-use pgrx::pg_sys;
 use pgrx::tupdesc::PgTupleDesc;
+use pgrx::{check_for_interrupts, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
@@ -69,6 +69,7 @@ fn copy(source: &Source, number: usize, width: usize, mut maker: RowMaker, mut r
         let part = part.map_err(|problem| source.damaged(problem))?;
         tally.add(entry, chunk, Ok((part.rows, part.digest)));
         for row in 0..part.rows {
+            check_for_interrupts!();
             place.at_row(chunk.first_row + row + 1);
             maker.put(&part.fields, row as usize * width.max(1), &mut place, &mut results);
         }

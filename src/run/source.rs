@@ -7,13 +7,14 @@ use std::sync::Arc;
 use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
-use agent_backup_core::store::{Directory, StoreError};
+use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
 use crate::run::place;
+use crate::server::privilege;
 
 /// What means the newest complete backup of a set.
 pub const LATEST: &str = "latest";
@@ -61,7 +62,12 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
     if let Some(found) = listed.iter().find(|listed| listed.backup_id == backup) {
         return Ok(Location::of(found.clone()));
     }
+    if backup.is_empty() {
+        return Err(Error::InvalidOption { option: "backup", reason: "it is empty".into() });
+    }
     let path = place::path_of_set(set).join(backup);
+    // Before the disk is asked: whether a file exists is told only to who may read it.
+    privilege::require_backup_reader(&path)?;
     if let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         && path.symlink_metadata().is_ok()
     {
@@ -172,9 +178,4 @@ const MANIFEST_LIMIT: u64 = 1 << 30;
 /// The name that a member had.
 pub fn name_of(member: &Member) -> TableName {
     TableName { schema: member.schema.clone(), name: member.name.clone() }
-}
-
-/// Whether an error says that a file is not there.
-pub fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Store(StoreError::Missing { .. }))
 }

@@ -7,8 +7,9 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::server::encoding::c_string;
 
-/// What the bytes of a file depend on, whatever the session has set (T48). Recorded in each manifest.
+/// What the bytes of a file depend on, and how they are read back, whatever the session has set (T48). Recorded in each manifest.
 pub const FORMAT_SETTINGS: &[(&str, &str)] = &[
+    ("array_nulls", "on"),
     ("bytea_output", "hex"),
     ("DateStyle", "ISO, MDY"),
     ("extra_float_digits", "3"),

@@ -1,5 +1,8 @@
 //! Values of every built-in type, in the form of its input; one that begins with `=` is an SQL expression.
 
+use agent_backup_suite::has_xml;
+use postgres::Client;
+
 /// A type of pg_catalog, and values for it.
 pub const VALUES: &[(&str, &[&str])] = &[
     ("aclitem", &["postgres=arwdDxt/postgres", "='=r/postgres'::text", "postgres=a*r*/postgres"]),
@@ -332,3 +335,56 @@ pub const VALUES: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// A name of any type as SQL, with no modifier.
+pub fn quoted(name: &str) -> String {
+    format!("pg_catalog.\"{name}\"")
+}
+
+/// A value of the list as an expression of the type.
+fn expression(value: &str, sql_type: &str) -> String {
+    match value.strip_prefix('=') {
+        Some(expression) => format!("({expression})::{sql_type}"),
+        None => format!("E'{}'::text::{sql_type}", value.replace('\\', "\\\\").replace('\'', "''")),
+    }
+}
+
+/// Makes `types."t_<name>"` with a row per value: the value itself, in a domain, in arrays with NULLs, bounds and two
+/// dimensions, in arrays of domains and domains of arrays, in a composite, in arrays of composites, all of them at once.
+pub fn make_table(client: &mut Client, name: &str, sql_type: &str, values: &[&str]) -> String {
+    // Of an int2vector or oidvector, ARRAY[…] makes something else.
+    let has_array: bool = client
+        .query_one(
+            "SELECT typarray <> 0 AND typname !~ 'vector$|^gts' FROM pg_type WHERE oid = to_regtype($1)",
+            &[&sql_type],
+        )
+        .unwrap_or_else(|error| panic!("{name}: {error:?}"))
+        .get(0);
+    let (domain, composite, domain_of_array) =
+        (format!("types.\"d_{name}\""), format!("types.\"c_{name}\""), format!("types.\"ad_{name}\""));
+    let values = if name == "xml" && !has_xml(client) { &[] } else { values };
+    let mut rows: Vec<String> = values.iter().map(|value| format!("({})", expression(value, sql_type))).collect();
+    rows.push(format!("(NULL::{sql_type})"));
+    let table = format!("types.\"t_{name}\"");
+    let mut script = format!(
+        "CREATE DOMAIN {domain} AS {sql_type}; CREATE TYPE {composite} AS (v {sql_type}, n int, d {domain}, t text);
+         CREATE TABLE {table} (id int, v {sql_type}, d {domain}, c {composite}, cc {composite}[]);
+         INSERT INTO {table} SELECT n, v, v, ROW(v, n, v, 'a \"b\\,(')::{composite}, ARRAY[ROW(v, n, NULL, E'\\n')::{composite}, NULL]
+             FROM (SELECT v, row_number() OVER ()::int FROM (VALUES {}) AS listed(v)) AS source(v, n);
+         INSERT INTO {table} (id) VALUES (NULL); INSERT INTO {table} (id, c, cc) VALUES (0, ROW(NULL, NULL, NULL, ''), '{{}}');",
+        rows.join(", ")
+    );
+    if has_array {
+        script.push_str(&format!(
+            "CREATE DOMAIN {domain_of_array} AS {sql_type}[];
+             ALTER TABLE {table} ADD a {sql_type}[], ADD b {sql_type}[], ADD aa {sql_type}[], ADD da {domain}[], ADD ad {domain_of_array};
+             UPDATE {table} SET a = ARRAY[v, NULL, v]::{sql_type}[], b = ('[-1:1]=' || ARRAY[v, NULL, v]::text)::{sql_type}[],
+                 aa = ARRAY[ARRAY[v, NULL], ARRAY[v, v]]::{sql_type}[], da = ARRAY[v, NULL, v]::{domain}[],
+                 ad = ('[0:0][5:6]=' || ARRAY[ARRAY[v, v]]::text)::{domain_of_array} WHERE v IS NOT NULL;
+             UPDATE {table} SET a = '{{}}', b = '{{NULL}}', aa = ARRAY[ARRAY[v, v], ARRAY[v, v]]::{sql_type}[], ad = '{{}}' WHERE id = 0;
+             INSERT INTO {table} (id, a) SELECT -1, array_agg(v) FROM {table};"
+        ));
+    }
+    client.batch_execute(&script).unwrap_or_else(|error| panic!("{name}: {error:?}\n{script}"));
+    table
+}

@@ -7,6 +7,7 @@ mod create;
 pub mod fill;
 pub mod plan;
 pub mod record;
+pub mod trial;
 
 use std::time::Instant;
 

@@ -99,7 +99,7 @@ fn of_entry(source: &Source, entry: &Entry, changed: Option<ContainerError>, lev
     let bad = |check, error: &ContainerError| Line::bad(part.as_ref(), check, Problem::in_file(error, &path));
     let mut lines: Vec<Line> = changed.iter().map(|error| bad("hash", error)).collect();
     let good = |remark: String| {
-        let mut line = Line::good(part.as_ref(), level.name(), remark);
+        let mut line = Line::good(part.as_ref(), level.min(Level::Decode).name(), remark);
         if part.is_some() {
             (line.rows, line.checksum) = (Some(entry.rows), entry.row_digest.clone());
         }
@@ -112,7 +112,7 @@ fn of_entry(source: &Source, entry: &Entry, changed: Option<ContainerError>, lev
                 .push(good(format!("the {} stored bytes of \"{}\" fit their SHA-256", entry.stored_bytes, entry.name)));
         }
         Level::Hash => {}
-        Level::Decode => {
+        Level::Decode | Level::Restore => {
             let begun = Instant::now();
             let (tally, damage, more) = decode(source, entry)?;
             let took = begun.elapsed();

@@ -5,6 +5,7 @@ mod content; // the stored bytes and the rows
 mod directory; // what else lies beside the backup
 mod files; // both files: there, of their sizes, and the ones that are listed
 pub mod finding; // lines, and the words for damage
+mod restored; // each table loaded into a scratch schema
 
 use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::MemberStatus;
@@ -23,6 +24,7 @@ pub enum Level {
     Exists,
     Hash,
     Decode,
+    Restore,
 }
 
 impl Level {
@@ -33,8 +35,8 @@ impl Level {
             "exists" => Ok(Level::Exists),
             "hash" => Ok(Level::Hash),
             "decode" => Ok(Level::Decode),
-            "restore" => invalid("\"restore\" is not in this version; decode is the highest level".into()),
-            _ => invalid(format!("\"{text}\" is none of exists, hash, decode")),
+            "restore" => Ok(Level::Restore),
+            _ => invalid(format!("\"{text}\" is none of exists, hash, decode, restore")),
         }
     }
 
@@ -43,6 +45,7 @@ impl Level {
             Level::Exists => "exists",
             Level::Hash => "hash",
             Level::Decode => "decode",
+            Level::Restore => "restore",
         }
     }
 
@@ -54,6 +57,10 @@ impl Level {
             }
             Level::Hash => "that the stored bytes decode to the right rows, and that a server takes them",
             Level::Decode => "that a server takes the rows: types, constraints and definitions are not tried",
+            Level::Restore => {
+                "that foreign keys between the tables hold and that the backup's own definitions can be run; drill() tries \
+                 the former, restore(create_missing => true) in an empty database both"
+            }
         }
     }
 }
@@ -73,6 +80,9 @@ pub struct Verdict {
 /// `MayNotReadBackup`; damage is no error.
 pub fn run(backup: &str, set: &str, level: Level) -> Result<Verdict> {
     privilege::require_backup_reader(&place::path_of_set(set))?;
+    if level == Level::Restore {
+        snapshot::require_writable()?;
+    }
     let mut verdict = check(source::locate(backup, set)?, level)?;
     verdict.lines.push(verdict.scope());
     if verdict.location.listed.is_none() {
@@ -99,6 +109,9 @@ pub fn check(location: Location, level: Level) -> Result<Verdict> {
             let checked = content::check(source, level, facts.as_ref())?;
             lines.extend(checked.lines);
             file_sha256 = checked.file_sha256;
+            if level == Level::Restore {
+                lines.extend(restored::check(source, &lines));
+            }
             lines.extend(directory::strays(&location, &source.directory)?);
         }
         None => lines.extend(nothing_to_check(id, &lines)?),
@@ -166,7 +179,10 @@ impl Verdict {
 
     /// What is wrong with the definitions, which belong to no table.
     pub fn definitions(&self) -> impl Iterator<Item = &Problem> {
-        let lines = self.lines.iter().filter(|line| line.part.is_none() && line.check == Level::Decode.name());
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| line.part.is_none() && [Level::Decode.name(), Level::Restore.name()].contains(&line.check));
         lines.filter_map(|line| line.problem.as_ref())
     }
 
