@@ -5,7 +5,7 @@ use memchr::memchr;
 /// Why a line is not a row as the encoder writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a row of CSV: {0}")]
-pub struct NotCsv(&'static str);
+pub struct NotCsv(pub(super) &'static str);
 
 /// The fields of one row, or of several. Kept between rows, so that reading allocates nothing.
 #[derive(Debug, Default, Clone)]

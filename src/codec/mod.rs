@@ -12,6 +12,7 @@ mod fields;
 mod fixtures;
 mod json;
 mod jsonb;
+pub mod load;
 mod number;
 mod numeric;
 mod project;

@@ -130,7 +130,7 @@ pub fn held(member: &Member) -> impl Iterator<Item = &agent_backup_core::contain
 }
 
 /// The encoding that fields must be converted from; none where the threads have checked them to be the database's.
-fn conversion(source: &Source) -> Option<i32> {
+pub fn conversion(source: &Source) -> Option<i32> {
     let of_file = if source.manifest().server.encoding == "SQL_ASCII" {
         pg_sys::pg_enc::PG_SQL_ASCII
     } else {

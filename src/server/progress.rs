@@ -1,4 +1,4 @@
-//! A running scan shows in the server's own view, `pg_stat_progress_copy`.
+//! A running scan or load shows in the server's own view, `pg_stat_progress_copy`.
 
 use pgrx::pg_sys;
 
@@ -8,8 +8,10 @@ const BYTES_TOTAL: i32 = 1;
 const TUPLES_PROCESSED: i32 = 2;
 const COMMAND: i32 = 4;
 const TYPE: i32 = 5;
+const COMMAND_FROM: i64 = 1;
 const COMMAND_TO: i64 = 2;
 const TYPE_FILE: i64 = 1;
+const TYPE_CALLBACK: i64 = 4;
 
 /// A row of the view for as long as it lives. After an error the server's abort removes it.
 #[must_use]
@@ -18,17 +20,26 @@ pub struct Progress;
 impl Progress {
     /// Starts the row for a table of `bytes` bytes (0: not known).
     pub fn start(table: pg_sys::Oid, bytes: i64) -> Self {
+        Self::show_as(table, COMMAND_TO, TYPE_FILE, bytes)
+    }
+
+    /// Starts the row for a table that takes `bytes` bytes of text.
+    pub fn loading(table: pg_sys::Oid, bytes: i64) -> Self {
+        Self::show_as(table, COMMAND_FROM, TYPE_CALLBACK, bytes)
+    }
+
+    fn show_as(table: pg_sys::Oid, command: i64, kind: i64, bytes: i64) -> Self {
         // SAFETY: writes this backend's own status entry.
         unsafe {
             pg_sys::pgstat_progress_start_command(pg_sys::ProgressCommandType::PROGRESS_COMMAND_COPY, table);
-            for (slot, value) in [(COMMAND, COMMAND_TO), (TYPE, TYPE_FILE), (BYTES_TOTAL, bytes)] {
+            for (slot, value) in [(COMMAND, command), (TYPE, kind), (BYTES_TOTAL, bytes)] {
                 pg_sys::pgstat_progress_update_param(slot, value);
             }
         }
         Progress
     }
 
-    /// Shows how far the scan is.
+    /// Shows how far it is.
     pub fn show(&self, rows: u64, bytes: u64) {
         // SAFETY: as above.
         unsafe {

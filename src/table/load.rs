@@ -1,150 +1,429 @@
-//! Rows into a table through the server's own COPY FROM, fed by a callback, as logical replication loads a table. No
-//! trigger fires on a table that has none; constraints, defaults and generated columns are the server's work.
+//! Rows that threads made ready into a table that nobody else sees yet. What the server's COPY does for it is done here:
+//! input functions, defaults, generated columns, constraints, batches of rows. Index and trigger has the table none.
 
-use std::cell::Cell;
-use std::ffi::{CStr, c_int, c_void};
+use std::collections::HashMap;
 
-use pgrx::{PgList, pg_guard, pg_sys};
+use agent_backup_core::codec::load::{Cell, Loaded, Target};
+use pgrx::tupdesc::PgTupleDesc;
+use pgrx::{PgMemoryContexts, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::server::encoding::{self, Encoding};
+use crate::server::progress::Progress;
 use crate::server::user::{ActingAs, Restriction};
+use crate::table::rows::{Input, Place, name_of};
 
-/// Gives the next piece of CSV text, whole rows without a header; none at the end.
-pub type NextPiece<'a> = dyn FnMut() -> Result<Option<Vec<u8>>> + 'a;
+/// Rows, and bytes of them on average, that are given to the table at once, as COPY does it.
+const BATCH_ROWS: usize = 1000;
+const BATCH_BYTES: usize = 64 << 10;
 
-/// A relation that the caller has locked and may write, and whose code runs as `owner`.
+/// The rows of a chunk.
+pub struct Part {
+    /// Number of the chunk's first row, from 0.
+    pub first_row: u64,
+    /// Bytes of text that they were.
+    pub text_bytes: u64,
+    pub loaded: Loaded,
+}
+
+/// Gives the next rows; none at the end.
+pub type NextPart<'a> = dyn FnMut() -> Result<Option<Part>> + 'a;
+
+/// A table of this transaction's making, whose code runs as `owner`.
 pub struct Load<'a> {
     pub relation: pg_sys::Oid,
     pub owner: pg_sys::Oid,
-    /// The columns of the text, in its order.
+    /// The table as an error calls it.
+    pub table: String,
+    /// The columns of the cells, in their order.
     pub columns: &'a [String],
-    pub encoding: Encoding,
+    /// Encoding of texts for input functions, where it is not that of the database.
+    pub convert_from: Option<i32>,
+    /// Bytes of text that will come.
+    pub bytes: i64,
+}
+
+/// What the columns of a table take; none for a table that `copy` has to load.
+pub fn targets(relation: pg_sys::Oid, columns: &[String]) -> Result<Option<Vec<Target>>> {
+    // SAFETY: the caller has locked the relation; it is closed here, and its description read while it is open.
+    unsafe {
+        let opened = pg_sys::table_open(relation, pg_sys::NoLock as i32);
+        let class = &*(*opened).rd_rel;
+        let is_plain = class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
+            && !class.relhasindex
+            && (*opened).trigdesc.is_null();
+        let description = PgTupleDesc::from_pg_copy((*opened).rd_att);
+        let one = |name: &String| Ok(target(find(&description, name)?.1));
+        let targets = is_plain.then(|| columns.iter().map(one).collect::<Result<Vec<_>>>()).transpose();
+        pg_sys::table_close(opened, pg_sys::NoLock as i32);
+        targets
+    }
+}
+
+fn find<'a>(description: &'a PgTupleDesc, name: &str) -> Result<(usize, &'a pg_sys::FormData_pg_attribute)> {
+    for (place, column) in description.iter().enumerate().filter(|(_, column)| !column.attisdropped) {
+        if name_of(column)? == name {
+            return Ok((place, column));
+        }
+    }
+    Err(Error::Internal { object: "column", reason: format!("\"{name}\" is gone") })
+}
+
+/// Only of the types themselves: a domain has checks.
+fn target(column: &pg_sys::FormData_pg_attribute) -> Target {
+    // Words of a datum are those of a 64-bit machine.
+    let wide = cfg!(target_pointer_width = "64");
+    let modifier = column.atttypmod;
+    let digits = usize::try_from(modifier).unwrap_or(6);
+    match column.atttypid {
+        pg_sys::BOOLOID => Target::Bool,
+        pg_sys::INT2OID => Target::Int2,
+        pg_sys::INT4OID => Target::Int4,
+        pg_sys::INT8OID if wide => Target::Int8,
+        pg_sys::OIDOID => Target::Oid,
+        pg_sys::DATEOID => Target::Date,
+        pg_sys::TIMESTAMPOID if wide => Target::Timestamp(digits),
+        pg_sys::TIMESTAMPTZOID if wide => Target::TimestampTz(digits),
+        pg_sys::UUIDOID => Target::Uuid,
+        pg_sys::BYTEAOID => Target::Bytea,
+        pg_sys::TEXTOID => Target::Text(usize::MAX),
+        pg_sys::VARCHAROID | pg_sys::BPCHAROID if modifier < 0 => Target::Text(usize::MAX),
+        pg_sys::VARCHAROID => Target::Text(length(modifier)),
+        pg_sys::BPCHAROID => Target::Padded(length(modifier)),
+        pg_sys::NUMERICOID if modifier < 0 => Target::Numeric,
+        pg_sys::NUMERICOID => {
+            let packed = modifier - pg_sys::VARHDRSZ as i32;
+            Target::NumericOf { precision: (packed >> 16) & 0xffff, scale: ((packed & 0x7ff) ^ 1024) - 1024 }
+        }
+        _ => Target::Input,
+    }
+}
+
+fn length(modifier: i32) -> usize {
+    usize::try_from(modifier - pg_sys::VARHDRSZ as i32).unwrap_or(0)
 }
 
 impl Load<'_> {
-    /// Loads all rows; how many there were. An error of the server names the line and the column.
-    pub fn run(&self, next: &mut NextPiece) -> Result<u64> {
-        let mut feed = Feed { next, piece: Vec::new(), at: 0, failed: None };
-        let _feeding = Feeding::start(&mut feed);
+    /// Loads all rows; how many there were. An error of the server names the row and the column.
+    pub fn run(&self, next: &mut NextPart) -> Result<u64> {
         let _owner = ActingAs::user(self.owner, Restriction::SecurityRestricted);
-        // SAFETY: the relation is locked by the caller; lists and strings are palloc'd and outlive the copy, which is
-        // ended here. After an error the abort of the transaction cleans up.
-        let rows = unsafe {
-            let relation = pg_sys::table_open(self.relation, pg_sys::NoLock as i32);
-            let state = pg_sys::make_parsestate(std::ptr::null_mut());
-            pg_sys::addRangeTableEntryForRelation(
-                state,
+        let mut place = Place::push(self.table.clone(), self.columns.to_vec());
+        let mut writer = Writer::open(self)?;
+        let progress = Progress::loading(self.relation, self.bytes);
+        let (mut rows, mut bytes) = (0, 0);
+        while let Some(part) = next()? {
+            writer.put(&part, &mut place);
+            rows += part.loaded.rows.len() as u64;
+            bytes += part.text_bytes;
+            progress.show(rows, bytes);
+        }
+        Ok(rows)
+    }
+}
+
+/// Where the value of a column of the table comes from.
+enum Source {
+    /// A column that is dropped, or generated, or without a default.
+    Null,
+    Default(*mut pg_sys::ExprState),
+    Cell(usize),
+}
+
+/// How a cell that is a text becomes a value.
+struct Reader {
+    input: Input,
+    /// The values of the labels of an enum that were met: to look one up in the catalogue is slow.
+    labels: Option<HashMap<Vec<u8>, pg_sys::Datum>>,
+}
+
+/// The table, open, with the rows that wait to be given to it.
+struct Writer {
+    relation: pg_sys::Relation,
+    state: *mut pg_sys::EState,
+    context: *mut pg_sys::ExprContext,
+    target: *mut pg_sys::ResultRelInfo,
+    bulk: pg_sys::BulkInsertState,
+    command: pg_sys::CommandId,
+    options: i32,
+    sources: Vec<Source>,
+    readers: Vec<Reader>,
+    generated: Vec<(usize, *mut pg_sys::ExprState)>,
+    has_constraints: bool,
+    is_partition: bool,
+    convert_from: Option<i32>,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    /// Slots that hold a row that waits.
+    waiting: usize,
+    /// For values; emptied when the rows are in the table.
+    scratch: PgMemoryContexts,
+}
+
+impl Writer {
+    fn open(load: &Load) -> Result<Self> {
+        // SAFETY: the relation is locked by the caller, and what is made here is freed by Drop, or by an abort with its
+        // memory context. Preparing an expression can run code of the owner, whom the caller acts as.
+        unsafe {
+            let relation = pg_sys::table_open(load.relation, pg_sys::NoLock as i32);
+            let state = pg_sys::CreateExecutorState();
+            let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+            pg_sys::InitResultRelInfo(target, relation, 0, std::ptr::null_mut(), 0);
+            // Rows that all see at once, as REFRESH MATERIALIZED VIEW writes them: who reads with an older snapshot sees
+            // them when the table is in its place, and not an empty one. Only where no abort can keep such a table.
+            let is_ours = (*relation).rd_createSubid == pg_sys::GetCurrentSubTransactionId();
+            let frozen = if is_ours { pg_sys::TABLE_INSERT_SKIP_FSM | pg_sys::TABLE_INSERT_FROZEN } else { 0 };
+            let mut writer = Writer {
                 relation,
-                pg_sys::RowExclusiveLock as i32,
-                std::ptr::null_mut(),
-                false,
-                false,
-            );
-            let copy = pg_sys::BeginCopyFrom(
                 state,
-                relation,
-                std::ptr::null_mut(),
-                std::ptr::null(),
-                false,
-                Some(read_piece),
-                self.names()?,
-                self.options()?,
-            );
-            let rows = pg_sys::CopyFrom(copy);
-            pg_sys::EndCopyFrom(copy);
-            pg_sys::free_parsestate(state);
-            pg_sys::table_close(relation, pg_sys::NoLock as i32);
-            rows
+                context: pg_sys::CreateExprContext(state),
+                target,
+                bulk: pg_sys::GetBulkInsertState(),
+                command: pg_sys::GetCurrentCommandId(true),
+                options: frozen as i32,
+                sources: Vec::new(),
+                readers: Vec::new(),
+                generated: Vec::new(),
+                has_constraints: !(*(*relation).rd_att).constr.is_null(),
+                is_partition: (*(*relation).rd_rel).relispartition,
+                convert_from: load.convert_from,
+                slots: Vec::new(),
+                waiting: 0,
+                scratch: PgMemoryContexts::new("agent_backup load"),
+            };
+            writer.plan(load.columns)?;
+            Ok(writer)
+        }
+    }
+
+    /// # Safety
+    /// The relation is open.
+    unsafe fn plan(&mut self, columns: &[String]) -> Result<()> {
+        // SAFETY: as the caller promises; expressions are of the executor state's memory.
+        unsafe {
+            let description = PgTupleDesc::from_pg_copy((*self.relation).rd_att);
+            for name in columns {
+                let (_, column) = find(&description, name)?;
+                let labels = pg_sys::type_is_enum(column.atttypid).then(HashMap::new);
+                let is_enum = pg_sys::get_typtype(column.atttypid) == pg_sys::TYPTYPE_ENUM as std::ffi::c_char;
+                self.readers.push(Reader { input: Input::of(column), labels: labels.filter(|_| is_enum) });
+            }
+            for (place, column) in description.iter().enumerate() {
+                let name = name_of(column)?;
+                let cell = columns.iter().position(|taken| *taken == name).filter(|_| !column.attisdropped);
+                let source = match cell {
+                    Some(cell) => Source::Cell(cell),
+                    None if column.attisdropped => Source::Null,
+                    None => self.computed(place, column),
+                };
+                self.sources.push(source);
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// As `plan`.
+    unsafe fn computed(&mut self, place: usize, column: &pg_sys::FormData_pg_attribute) -> Source {
+        const STORED: std::ffi::c_char = b's' as std::ffi::c_char;
+        if column.attgenerated != 0 && column.attgenerated != STORED {
+            return Source::Null;
+        }
+        // SAFETY: as the caller promises.
+        let expression = unsafe {
+            let expression = pg_sys::build_column_default(self.relation, place as i32 + 1);
+            if expression.is_null() {
+                return Source::Null;
+            }
+            pg_sys::ExecPrepareExpr(expression.cast(), self.state)
         };
-        feed.failed.map_or(Ok(rows), Err)
-    }
-
-    fn names(&self) -> Result<*mut pg_sys::List> {
-        let mut names = PgList::<c_void>::new();
-        for column in self.columns {
-            names.push(string(column)?.cast());
+        if column.attgenerated == STORED {
+            self.generated.push((place, expression));
+            return Source::Null;
         }
-        Ok(names.into_pg())
+        Source::Default(expression)
     }
 
-    fn options(&self) -> Result<*mut pg_sys::List> {
-        // Bytes of a SQL_ASCII database are in no encoding: they are checked to be in that of this one.
-        // SAFETY: gives a static name.
-        let here = unsafe { CStr::from_ptr(pg_sys::pg_encoding_to_char(pg_sys::GetDatabaseEncoding())) };
-        let here = here.to_string_lossy();
-        let encoding = if self.encoding == Encoding::Unknown { here.as_ref() } else { "UTF8" };
-        let mut options = PgList::<pg_sys::DefElem>::new();
-        for (name, value) in [("format", "csv"), ("encoding", encoding)] {
-            // SAFETY: copies the name; the value node is palloc'd.
-            let element = unsafe { pg_sys::makeDefElem(pstrdup(name)?, string(value)?, -1) };
-            options.push(element);
-        }
-        Ok(options.into_pg())
-    }
-}
-
-/// A text in the current memory context.
-fn pstrdup(text: &str) -> Result<*mut std::ffi::c_char> {
-    let text = encoding::c_string(text)?;
-    // SAFETY: copies a NUL-terminated text.
-    Ok(unsafe { pg_sys::pstrdup(text.as_ptr()) })
-}
-
-fn string(text: &str) -> Result<*mut pg_sys::Node> {
-    // SAFETY: the node keeps the palloc'd text.
-    Ok(unsafe { pg_sys::makeString(pstrdup(text)?) }.cast())
-}
-
-/// What the callback, which gets no argument of ours, reads from.
-struct Feed<'a, 'b> {
-    next: &'a mut NextPiece<'b>,
-    piece: Vec<u8>,
-    at: usize,
-    failed: Option<Error>,
-}
-
-thread_local! {
-    static FEED: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) };
-}
-
-/// The feed is the callback's until this is dropped; a copy inside a copy (a trigger that restores) gets its own.
-struct Feeding {
-    before: *mut c_void,
-}
-
-impl Feeding {
-    fn start(feed: &mut Feed) -> Self {
-        Feeding { before: FEED.replace(std::ptr::from_mut(feed).cast()) }
-    }
-}
-
-impl Drop for Feeding {
-    fn drop(&mut self) {
-        FEED.set(self.before);
-    }
-}
-
-/// Fills `buffer` with up to `most` bytes; 0 at the end.
-#[pg_guard]
-unsafe extern "C-unwind" fn read_piece(buffer: *mut c_void, _least: c_int, most: c_int) -> c_int {
-    // SAFETY: `Load::run` set the feed, which outlives the copy that calls this; COPY gives room for `most` bytes.
-    unsafe {
-        let feed = &mut *FEED.get().cast::<Feed>();
-        while feed.at == feed.piece.len() {
-            match (feed.next)() {
-                Ok(Some(piece)) => (feed.piece, feed.at) = (piece, 0),
-                Ok(None) => return 0,
-                Err(error) => {
-                    // The end as COPY sees it; the error is told when it has returned.
-                    feed.failed = Some(error);
-                    return 0;
+    /// Gives the rows to the table; when it returns all are there.
+    fn put(&mut self, part: &Part, place: &mut Place) {
+        let aligned = Aligned::of(&part.loaded.bytes);
+        let cells = part.loaded.cells.chunks(self.readers.len().max(1));
+        let batch = (BATCH_BYTES * part.loaded.rows.len() / part.loaded.bytes.len().max(1)).clamp(1, BATCH_ROWS);
+        for (number, row) in part.loaded.rows.iter().zip(cells) {
+            place.at_row(part.first_row + number + 1);
+            // SAFETY: the cells and bytes are of one part, which stays until they are flushed below.
+            unsafe {
+                self.row(row, aligned.bytes(), place);
+                if self.waiting == batch {
+                    self.flush();
                 }
             }
         }
-        let count = (feed.piece.len() - feed.at).min(most.max(0) as usize);
-        std::ptr::copy_nonoverlapping(feed.piece.as_ptr().add(feed.at), buffer.cast::<u8>(), count);
-        feed.at += count;
-        count as c_int
+        // SAFETY: as above.
+        unsafe { self.flush() }
+    }
+
+    /// # Safety
+    /// Cells point into `bytes`, whose first is aligned to 8; both stay until the next `flush`.
+    unsafe fn row(&mut self, row: &[Cell], bytes: &[u8], place: &mut Place) {
+        // SAFETY: as the caller promises; a slot has a value for each column of the table.
+        unsafe {
+            let slot = self.slot();
+            let width = self.sources.len();
+            let values = std::slice::from_raw_parts_mut((*slot).tts_values, width);
+            let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, width);
+            for (number, source) in self.sources.iter().enumerate() {
+                (values[number], nulls[number]) = match source {
+                    Source::Null => (pg_sys::Datum::from(0), true),
+                    Source::Default(expression) => evaluate(*expression, self.context, &mut self.scratch),
+                    Source::Cell(cell) => match row[*cell] {
+                        Cell::Word(word) => (pg_sys::Datum::from(word), false),
+                        Cell::At(at) => (pg_sys::Datum::from(bytes.as_ptr().add(at as usize)), false),
+                        Cell::Null => {
+                            place.at_column(Some(*cell));
+                            let reader = &mut self.readers[*cell];
+                            (self.scratch.switch_to(|_| reader.input.read(None, None)), true)
+                        }
+                        Cell::Text(at, length) => {
+                            place.at_column(Some(*cell));
+                            let text = &bytes[at as usize..=(at + length) as usize];
+                            (self.readers[*cell].read(text, self.convert_from, &mut self.scratch), false)
+                        }
+                    },
+                };
+            }
+            place.at_column(None);
+            pg_sys::ExecStoreVirtualTuple(slot);
+            (*slot).tts_tableOid = (*self.relation).rd_id;
+            if !self.generated.is_empty() {
+                (*self.context).ecxt_scantuple = slot;
+                for (number, expression) in &self.generated {
+                    let computed = evaluate(*expression, self.context, &mut self.scratch);
+                    (values[*number], nulls[*number]) = computed;
+                }
+            }
+            if self.has_constraints {
+                pg_sys::ExecConstraints(self.target, slot, self.state);
+            }
+            if self.is_partition {
+                pg_sys::ExecPartitionCheck(self.target, slot, self.state, true);
+            }
+            self.waiting += 1;
+        }
+    }
+
+    /// An empty slot behind those that wait.
+    ///
+    /// # Safety
+    /// The relation is open.
+    unsafe fn slot(&mut self) -> *mut pg_sys::TupleTableSlot {
+        if self.waiting == self.slots.len() {
+            // SAFETY: as the caller promises; Drop frees it.
+            self.slots.push(unsafe { pg_sys::table_slot_create(self.relation, std::ptr::null_mut()) });
+        }
+        self.slots[self.waiting]
+    }
+
+    /// Gives the rows that wait to the table.
+    ///
+    /// # Safety
+    /// What they point to is there still.
+    unsafe fn flush(&mut self) {
+        if self.waiting == 0 {
+            return;
+        }
+        // SAFETY: as the caller promises; the server copies the rows, and slots are cleared before their values go.
+        unsafe {
+            let (slots, count) = (self.slots.as_mut_ptr(), self.waiting as i32);
+            pg_sys::table_multi_insert(self.relation, slots, count, self.command, self.options, self.bulk);
+            for slot in &self.slots[..self.waiting] {
+                pg_sys::ExecClearTuple(*slot);
+            }
+            self.waiting = 0;
+            self.scratch.reset();
+            for context in [self.context, (*self.state).es_per_tuple_exprcontext] {
+                if !context.is_null() {
+                    pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: frees and closes what `open` made; the lock stays with the transaction.
+            unsafe {
+                pg_sys::FreeBulkInsertState(self.bulk);
+                for slot in &self.slots {
+                    pg_sys::ExecDropSingleTupleTableSlot(*slot);
+                }
+                pg_sys::table_finish_bulk_insert(self.relation, self.options);
+                pg_sys::FreeExecutorState(self.state);
+                pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// # Safety
+    /// `text` ends in its only zero byte.
+    unsafe fn read(&mut self, text: &[u8], from: Option<i32>, scratch: &mut PgMemoryContexts) -> pg_sys::Datum {
+        // SAFETY: as the caller promises. The value of a label is a word, so that it can be kept.
+        let mut read = || unsafe { scratch.switch_to(|_| self.input.read(Some(text), from)) };
+        match &mut self.labels {
+            None => read(),
+            Some(labels) => match labels.get(text) {
+                Some(value) => *value,
+                None => *labels.entry(text.to_vec()).or_insert_with(read),
+            },
+        }
+    }
+}
+
+/// # Safety
+/// The expression was prepared for the context's executor state.
+unsafe fn evaluate(
+    expression: *mut pg_sys::ExprState,
+    context: *mut pg_sys::ExprContext,
+    scratch: &mut PgMemoryContexts,
+) -> (pg_sys::Datum, bool) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut is_null = true;
+        let value = (*expression).evalfunc.map_or(pg_sys::Datum::from(0), |evaluate| {
+            scratch.switch_to(|_| {
+                pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(expression, context, &mut is_null))
+            })
+        });
+        (value, is_null)
+    }
+}
+
+/// Bytes whose first is aligned as a value's first must be.
+enum Aligned<'a> {
+    Borrowed(&'a [u8]),
+    Copied(Vec<u64>, usize),
+}
+
+impl<'a> Aligned<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        if bytes.as_ptr().cast::<u64>().is_aligned() {
+            return Aligned::Borrowed(bytes);
+        }
+        let mut copied = vec![0u64; bytes.len().div_ceil(8)];
+        for (word, bytes) in copied.iter_mut().zip(bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(whole);
+        }
+        Aligned::Copied(copied, bytes.len())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Aligned::Borrowed(bytes) => bytes,
+            // SAFETY: the words hold at least that many bytes.
+            Aligned::Copied(words, length) => unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), *length) },
+        }
     }
 }

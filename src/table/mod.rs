@@ -2,9 +2,10 @@
 
 pub mod catalog; // what a table is
 pub mod computed; // generated columns of rows that are in no table
+pub mod copy; // rows into a partitioned or foreign table, by COPY
 pub mod ddl; // how it would be made again
 pub mod fingerprint; // whether its definition may have changed
-pub mod load; // rows into a table, by COPY
+pub mod load; // rows into a table of our own making
 pub mod rows; // fields of a backup as values
 pub mod scan; // its rows, copied off the backend
 pub mod scratch; // schemas that live as long as a call

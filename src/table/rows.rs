@@ -19,11 +19,11 @@ enum Way {
     /// The backup has none.
     Null,
     /// A field of the row.
-    Field(Box<Input>),
+    Field(usize, Box<Input>),
 }
 
-struct Input {
-    field: usize,
+/// The input function of a column's type.
+pub(super) struct Input {
     function: pg_sys::FmgrInfo,
     io_param: pg_sys::Oid,
     type_modifier: i32,
@@ -57,7 +57,7 @@ impl<'a> RowMaker<'a> {
         for (place, column) in description.iter().enumerate() {
             let name = name_of(column)?;
             let way = match places.get(name.as_str()).filter(|_| !column.attisdropped) {
-                Some(&field) => Way::Field(Box::new(Input::of(field, column))),
+                Some(&field) => Way::Field(field, Box::new(Input::of(column))),
                 None => Way::Null,
             };
             if matches!(way, Way::Null) && !column.attisdropped {
@@ -85,9 +85,9 @@ impl<'a> RowMaker<'a> {
     /// The fields hold no zero byte.
     pub fn put(&mut self, fields: &CsvFields, first: usize, place: &mut Place, results: &mut Results) {
         for (index, way) in self.ways.iter_mut().enumerate() {
-            let Way::Field(input) = way else { continue };
+            let Way::Field(field, input) = way else { continue };
             place.at_column(Some(index));
-            let text = fields.get_with_nul(first + input.field);
+            let text = fields.get_with_nul(first + *field);
             self.nulls[index] = text.is_none();
             // SAFETY: the text ends in its only zero byte; what the function allocates is copied by `results`.
             self.values[index] = unsafe { self.scratch.switch_to(|_| input.read(text, self.convert_from)) };
@@ -110,7 +110,7 @@ impl<'a> RowMaker<'a> {
 }
 
 impl Input {
-    fn of(field: usize, column: &pg_sys::FormData_pg_attribute) -> Self {
+    pub(super) fn of(column: &pg_sys::FormData_pg_attribute) -> Self {
         let (mut function, mut io_param) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
         let mut info = pg_sys::FmgrInfo::default();
         // SAFETY: looks up the catalogue and fills the variables; the context lives as long as the call.
@@ -118,12 +118,12 @@ impl Input {
             pg_sys::getTypeInputInfo(column.atttypid, &mut function, &mut io_param);
             pg_sys::fmgr_info(function, &mut info);
         }
-        Input { field, function: info, io_param, type_modifier: column.atttypmod }
+        Input { function: info, io_param, type_modifier: column.atttypmod }
     }
 
     /// # Safety
     /// `text` ends in its only zero byte.
-    unsafe fn read(&mut self, text: Option<&[u8]>, convert_from: Option<i32>) -> pg_sys::Datum {
+    pub(super) unsafe fn read(&mut self, text: Option<&[u8]>, convert_from: Option<i32>) -> pg_sys::Datum {
         if text.is_none() && self.function.fn_strict {
             return pg_sys::Datum::from(0);
         }
@@ -139,7 +139,7 @@ impl Input {
     }
 }
 
-fn name_of(column: &pg_sys::FormData_pg_attribute) -> Result<String> {
+pub(super) fn name_of(column: &pg_sys::FormData_pg_attribute) -> Result<String> {
     // SAFETY: a name of the catalogue ends in a zero byte.
     Ok(unsafe { encoding::owned(column.attname.data.as_ptr()) }.transpose()?.unwrap_or_default())
 }
@@ -156,7 +156,8 @@ struct Listed {
 }
 
 impl Place {
-    fn push(table: String, columns: Vec<String>) -> Self {
+    /// Lists a table and the names of its columns, in the order in which `at_column` counts them.
+    pub(super) fn push(table: String, columns: Vec<String>) -> Self {
         let listed = Listed { callback: Default::default(), table, columns, row: 0, column: None };
         let listed = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(listed);
         // SAFETY: it is in the memory of the call, which outlives this; an error takes the list back to what it was.
@@ -175,7 +176,7 @@ impl Place {
         unsafe { (*self.0).row = row }
     }
 
-    fn at_column(&mut self, column: Option<usize>) {
+    pub(super) fn at_column(&mut self, column: Option<usize>) {
         // SAFETY: as above.
         unsafe { (*self.0).column = column }
     }

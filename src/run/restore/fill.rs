@@ -1,23 +1,26 @@
-//! Rows of a backup into a table that nobody reads yet: checked chunks → COPY → the same rows, or an error.
+//! Rows of a backup into a table that nobody reads yet: checked chunks → (threads: values) → the table → the same rows, or
+//! an error.
 
 use std::time::Duration;
 
+use agent_backup_core::codec::load::{Letters, LoadPlan, Target};
 use agent_backup_core::codec::{CsvFields, NotCsv, Projection, split};
-use agent_backup_core::container::{ContainerError, Entry, Next, Tally};
+use agent_backup_core::container::{ContainerError, Entry, Next, Ordered, Tally};
 use agent_backup_core::plan::Format;
 use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::{check_for_interrupts, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::run::pipeline;
+use crate::run::{pipeline, read};
 use crate::run::restore::plan::Mapping;
-use crate::run::source::Source;
+use crate::run::source::{self, Source};
 use crate::run::unpack::{self, Checked};
 use crate::server::encoding::Encoding;
 use crate::server::snapshot::Snapshot;
 use crate::server::statement::Statement;
 use crate::table::catalog::Table;
-use crate::table::load::Load;
+use crate::table::copy::Copy;
+use crate::table::load::{self, Load, Part};
 
 /// How long the backend thread waits before it looks for a cancel again.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -29,14 +32,11 @@ pub struct Filled {
     pub is_proved: bool,
 }
 
-/// A chunk on its way: text for COPY, rows, digest.
-type Piece = (Vec<u8>, u64, RowDigest);
-
 /// Loads the rows of member `number` into `table`, whose owner's rights its code runs with. `table` is empty, and of the
 /// caller's making. Errors: `Damaged`, `Mismatch`, and what the server says of a row.
 pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) -> Result<Filled> {
     let entry = source.csv(number)?;
-    let rows = load(source, entry, table, mapping, None)?;
+    let rows = load(source, number, table, mapping, None)?;
     // SAFETY: makes the loaded rows visible to what this transaction reads next.
     unsafe { pg_sys::CommandCounterIncrement() };
     if rows != entry.rows {
@@ -55,56 +55,144 @@ pub type Wanted = Vec<(usize, Vec<u8>)>;
 
 /// Loads only the rows that have the wanted fields; how many there were. Chunks that cannot hold one are not read.
 pub fn fill_matching(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted: Wanted) -> Result<u64> {
-    let rows = load(source, source.csv(number)?, table, mapping, Some(wanted))?;
+    let rows = load(source, number, table, mapping, Some(wanted))?;
     // SAFETY: as above.
     unsafe { pg_sys::CommandCounterIncrement() };
     Ok(rows)
 }
 
-fn load(source: &Source, entry: &Entry, table: &Table, mapping: &Mapping, wanted: Option<Wanted>) -> Result<u64> {
+fn load(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted: Option<Wanted>) -> Result<u64> {
+    let entry = source.csv(number)?;
+    let columns = mapping.names();
+    if columns.is_empty() && !table.columns.is_empty() {
+        let mut feed = Feed::start(source, entry, wanted.is_none(), |_, _| Ok(()))?;
+        while feed.next()?.is_some() {}
+        feed.verdict()?;
+        return rows_of_defaults(table, entry.rows);
+    }
+    match load::targets(table.oid, &columns)? {
+        Some(targets) => load_values(source, number, (table, mapping), targets, wanted),
+        None => copy_text(source, entry, (table, mapping), wanted),
+    }
+}
+
+fn load_values(
+    source: &Source,
+    number: usize,
+    (table, mapping): (&Table, &Mapping),
+    targets: Vec<Target>,
+    wanted: Option<Wanted>,
+) -> Result<u64> {
+    let entry = source.csv(number)?;
+    let letters = match Encoding::of_database() {
+        Encoding::Utf8 => Letters::Utf8,
+        Encoding::Unknown => Letters::Any,
+        Encoding::Converted => Letters::Ascii,
+    };
+    let taken = mapping.taken.iter().map(|(number, _)| *number).zip(targets).collect();
+    let plan = LoadPlan { width: mapping.in_file.max(1), taken, letters };
+    let is_whole = wanted.is_none();
+    let work = move |chunk: Chunk, plain: Vec<u8>| -> Checked<Part> {
+        let is_wanted = |fields: &CsvFields| wanted.as_ref().is_none_or(|wanted| matches(fields, wanted));
+        let loaded = plan.read(&plain, is_wanted).map_err(|bad| read::unreadable(chunk, bad.row + 1, bad.reason))?;
+        Ok(Part { first_row: chunk.first_row, text_bytes: plain.len() as u64, loaded })
+    };
+    let mut feed = Feed::start(source, entry, is_whole, work)?;
+    let member = source.manifest().members.get(number).map(|member| source::name_of(member).display());
+    let load = Load {
+        relation: table.oid,
+        owner: table.owner,
+        table: member.unwrap_or_default(),
+        columns: &mapping.names(),
+        convert_from: read::conversion(source),
+        bytes: entry.plain_bytes.cast_signed(),
+    };
+    let rows = load.run(&mut || feed.next())?;
+    feed.verdict()?;
+    Ok(rows)
+}
+
+fn copy_text(
+    source: &Source,
+    entry: &Entry,
+    (table, mapping): (&Table, &Mapping),
+    wanted: Option<Wanted>,
+) -> Result<u64> {
     let (keep, is_whole) = (kept(mapping), wanted.is_none());
-    let work = move |chunk: Chunk, plain: Vec<u8>| -> Checked<Piece> {
-        let (rows, digest) = match &wanted {
-            None => split::digest(Format::Csv, &plain),
-            Some(_) => (chunk.rows, RowDigest::default()),
-        };
+    let work = move |_: Chunk, plain: Vec<u8>| -> Checked<Vec<u8>> {
         let plain = match &wanted {
             None => plain,
             Some(wanted) => matching(&plain, wanted),
         };
-        let text = match &keep {
-            None => plain,
-            Some(keep) => projected(&plain, keep)?,
-        };
-        Ok((text, rows, digest))
-    };
-    let mut chunks = unpack::start(source, entry, unpack::all(entry), work)?;
-    let mut tally = Tally::default();
-    let mut next = || loop {
-        check_for_interrupts!();
-        match chunks.next(PATIENCE) {
-            Next::Pending => (),
-            Next::End => return Ok(None),
-            Next::Item(chunk, done) => {
-                let (text, rows, digest) = done.map_err(|problem| source.damaged(problem))?;
-                tally.add(entry, chunk, Ok((rows, digest)));
-                return Ok(Some(text));
-            }
+        match &keep {
+            None => Ok(plain),
+            Some(keep) => projected(&plain, keep),
         }
     };
+    let mut feed = Feed::start(source, entry, is_whole, work)?;
     let columns = mapping.names();
-    if columns.is_empty() && !table.columns.is_empty() {
-        // To COPY no column means every column.
-        while next()?.is_some() {}
-        let damage = tally.verdict(entry).0.into_iter().next();
-        return damage.map_or_else(|| rows_of_defaults(table, entry.rows), |problem| Err(source.damaged(problem)));
+    let copy = Copy { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
+    let rows = copy.run(&mut || feed.next())?;
+    feed.verdict()?;
+    Ok(rows)
+}
+
+/// The chunks of an entry in their order, checked against the manifest, and what threads made of them.
+struct Feed<'a, T> {
+    source: &'a Source,
+    entry: &'a Entry,
+    chunks: Ordered<(T, u64, RowDigest)>,
+    tally: Tally,
+    is_whole: bool,
+}
+
+impl<'a, T: Send + 'static> Feed<'a, T> {
+    /// `is_whole`: rows and digest of the whole are to be those of the manifest.
+    fn start(
+        source: &'a Source,
+        entry: &'a Entry,
+        is_whole: bool,
+        work: impl Fn(Chunk, Vec<u8>) -> Checked<T> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let digested = move |chunk: Chunk, plain: Vec<u8>| -> Checked<(T, u64, RowDigest)> {
+            let (rows, digest) = match is_whole {
+                true => split::digest_of_lines(Format::Csv, &plain, chunk.rows)
+                    .unwrap_or_else(|| split::digest(Format::Csv, &plain)),
+                false => (chunk.rows, RowDigest::default()),
+            };
+            Ok((work(chunk, plain)?, rows, digest))
+        };
+        let chunks = unpack::start(source, entry, unpack::all(entry), digested)?;
+        Ok(Feed { source, entry, chunks, tally: Tally::default(), is_whole })
     }
-    let load = Load { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
-    let rows = load.run(&mut next)?;
-    match tally.verdict(entry).0.into_iter().next() {
-        Some(problem) if is_whole => Err(source.damaged(problem)),
-        _ => Ok(rows),
+
+    /// The next; none at the end.
+    fn next(&mut self) -> Result<Option<T>> {
+        loop {
+            check_for_interrupts!();
+            match self.chunks.next(PATIENCE) {
+                Next::Pending => (),
+                Next::End => return Ok(None),
+                Next::Item(chunk, done) => {
+                    let (made, rows, digest) = done.map_err(|problem| self.source.damaged(problem))?;
+                    self.tally.add(self.entry, chunk, Ok((rows, digest)));
+                    return Ok(Some(made));
+                }
+            }
+        }
     }
+
+    /// Whether all of it was as the manifest says.
+    fn verdict(self) -> Result<()> {
+        match self.tally.verdict(self.entry).0.into_iter().next() {
+            Some(problem) if self.is_whole => Err(self.source.damaged(problem)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn matches(fields: &CsvFields, wanted: &Wanted) -> bool {
+    wanted.iter().all(|(number, value)| fields.get(*number) == Some(value.as_slice()))
 }
 
 /// Rows that the backup says nothing of but that they are there.
@@ -119,9 +207,7 @@ fn rows_of_defaults(table: &Table, count: u64) -> Result<u64> {
 fn matching(plain: &[u8], wanted: &Wanted) -> Vec<u8> {
     let (mut fields, mut out) = (CsvFields::default(), Vec::new());
     for row in split::rows(Format::Csv, plain) {
-        let found = fields.read(row).is_ok()
-            && wanted.iter().all(|(number, value)| fields.get(*number) == Some(value.as_slice()));
-        if found {
+        if fields.read(row).is_ok() && matches(&fields, wanted) {
             out.extend_from_slice(row);
             out.push(b'\n');
         }
