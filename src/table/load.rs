@@ -391,9 +391,7 @@ unsafe fn evaluate(
     unsafe {
         let mut is_null = true;
         let value = (*expression).evalfunc.map_or(pg_sys::Datum::from(0), |evaluate| {
-            scratch.switch_to(|_| {
-                pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(expression, context, &mut is_null))
-            })
+            scratch.switch_to(|_| pg_sys::ffi::pg_guard_ffi_boundary(|| evaluate(expression, context, &mut is_null)))
         });
         (value, is_null)
     }

@@ -112,7 +112,9 @@ impl LoadPlan {
             for &(number, target) in &self.taken {
                 let cell = match fields.get_with_nul(number) {
                     None => Cell::Null,
-                    Some(text) => loaded.cell(target, text, self.letters).ok_or(BadRow { row, reason: "it is too long" })?,
+                    Some(text) => {
+                        loaded.cell(target, text, self.letters).ok_or(BadRow { row, reason: "it is too long" })?
+                    }
                 };
                 loaded.cells.push(cell);
             }

@@ -11,10 +11,10 @@ use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::{check_for_interrupts, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::run::{pipeline, read};
 use crate::run::restore::plan::Mapping;
 use crate::run::source::{self, Source};
 use crate::run::unpack::{self, Checked};
+use crate::run::{pipeline, read};
 use crate::server::encoding::Encoding;
 use crate::server::snapshot::Snapshot;
 use crate::server::statement::Statement;
@@ -69,6 +69,10 @@ fn load(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted
         while feed.next()?.is_some() {}
         feed.verdict()?;
         return rows_of_defaults(table, entry.rows);
+    }
+    if encoding(source) == Encoding::Unknown && Encoding::of_database() != Encoding::Unknown {
+        // Bytes of no encoding: COPY checks them, and says what they are not.
+        return copy_text(source, entry, (table, mapping), wanted);
     }
     match load::targets(table.oid, &columns)? {
         Some(targets) => load_values(source, number, (table, mapping), targets, wanted),
