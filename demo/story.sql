@@ -51,3 +51,45 @@ SELECT agent_backup.add_table('mine', 'agent_approvals',
     row_filter     => 'status <> ''expired''',
     masked_columns => '{"customer_email": "''***@'' || split_part(customer_email, ''@'', 2)"}');
 SELECT table_name, status, row_count FROM agent_backup.backup('mine');
+
+\echo '=== 8. Is the backup any good? Every row of it is read and digested.'
+
+SELECT check_name, status, count(*) AS findings, sum(row_count) AS rows
+FROM agent_backup.verify() GROUP BY check_name, status ORDER BY 1;
+
+\echo '=== 9. The wrong statement at the wrong time. What is it that we lost?'
+
+DELETE FROM agent_approvals WHERE priority = 5;
+UPDATE "AgentQuery" SET query = 'oops' WHERE id <= 3;
+
+SELECT table_name, status, missing, changed, live_rows, backup_rows
+FROM agent_backup.assess() WHERE status <> 'ok';
+
+SELECT change, key, columns, left(backup_row ->> 'query', 24) AS was, live_row ->> 'query' AS is_now
+FROM agent_backup.diff('AgentQuery') WHERE 'query' = ANY (columns) LIMIT 3;
+
+\echo '=== 10. What would a restore do? Without confirm it only says so.'
+
+SELECT table_name, action, row_count, status,
+       regexp_replace(details, '^(.{0,38}) .*$', '\1 ..') AS details
+FROM agent_backup.restore_plan();
+
+\echo '=== 11. Do it: all tables or none, compared with the digests, what is there saved first.'
+
+SELECT table_name, action, row_count, status,
+       regexp_replace(details, '^(.{0,32}) .*$', '\1 ..') AS details
+FROM agent_backup.restore(confirm => true);
+
+SELECT verification_status, row_count_match, checksum_match
+FROM verify_backup('latest:agent_approvals', 'agent_approvals');
+
+\echo '=== 12. One record, by its key.'
+
+DELETE FROM data_quality_log WHERE id = 1;
+SELECT table_name, key, status, details FROM agent_backup.restore_record('data_quality_log', '1');
+
+\echo '=== 13. Would all of it come back in time? A drill beside the live tables.'
+
+SELECT step, object, row_count, to_char(duration, 'SS.MS') AS seconds, status,
+       regexp_replace(details, '^(.{0,20}) .*$', '\1 ..') AS details
+FROM agent_backup.drill();

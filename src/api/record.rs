@@ -23,7 +23,7 @@ use crate::table::catalog::Table;
 /// `with_parents`: records that it refers to and that are gone come back with it. One row per record: `status` is
 /// `restored`, `overwritten`, `exists` (it differs, and was left alone) or `unchanged`. Triggers do not fire.
 ///
-/// Errors: 02000 where no backup has it, 23503 for a parent that is not there, 42501 without the rights of the
+/// Errors: P0002 where no backup has it, 23503 for a parent that is not there, 42501 without the rights of the
 /// table's owner, else as of `restore`.
 #[pg_extern(schema = "agent_backup", name = "restore_record")]
 fn restore_record(
@@ -92,11 +92,14 @@ fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
     Choices { overwrite: overwrite.unwrap_or(false), with_parents: with_parents.unwrap_or(false) }
 }
 
-/// The text as the value of a key of one column.
+/// The text as the value of a key of one column, or as the JSON of several: a literal without a type is a text to SQL.
 fn single(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
     match table.primary_key.as_slice() {
         [column] => Ok(vec![(column.clone(), value.to_owned())]),
-        several => Err(bad_key(several)),
+        several => match serde_json::from_str(value) {
+            Ok(object @ Value::Object(_)) => columns(table, &object),
+            _ => Err(bad_key(several)),
+        },
     }
 }
 

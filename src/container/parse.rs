@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use super::error::ContainerError;
-use super::manifest::{Entry, Manifest, VERSION};
+use super::manifest::{ColumnInfo, Entry, Manifest, Member, VERSION};
 use crate::plan::Compression;
 
 /// No manifest is longer: 512 MiB hold the chunks of more than 10 TB.
@@ -40,9 +40,32 @@ impl Manifest {
             return Err(ContainerError::UnsupportedVersion { what: WHAT.into(), found, known: VERSION });
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if has_zero_byte(&manifest) {
+            return Err(ContainerError::unreadable(WHAT, "a name or a statement in it holds a zero byte"));
+        }
         check_entries(&manifest).map_err(|detail| ContainerError::unreadable(WHAT, detail))?;
         Ok(manifest)
     }
+}
+
+/// No text of a server has one, and none takes it.
+fn has_zero_byte(manifest: &Manifest) -> bool {
+    let zero = |text: &String| text.contains('\0');
+    let of_column = |column: &ColumnInfo| zero(&column.name) || zero(&column.r#type);
+    let of_member = |member: &Member| {
+        [&member.schema, &member.name, &member.display].into_iter().any(zero)
+            || member.columns.iter().any(of_column)
+            || member.primary_key.iter().chain(&member.excluded_columns).chain(&member.row_filter).any(zero)
+            || member.error.iter().any(zero)
+    };
+    [&manifest.backup_id, &manifest.set_name, &manifest.kind, &manifest.snapshot].into_iter().any(zero)
+        || [&manifest.server.version, &manifest.server.database, &manifest.server.system_identifier]
+            .into_iter()
+            .any(zero)
+        || manifest.members.iter().any(of_member)
+        || manifest.ddl.iter().any(|ddl| [&ddl.section, &ddl.object, &ddl.statement].into_iter().any(zero))
+        || manifest.left_out.iter().any(|left| [&left.object, &left.reason].into_iter().any(zero))
+        || manifest.notes.iter().chain(&manifest.ddl_fingerprint).any(zero)
 }
 
 fn check_hash(bytes: &[u8]) -> Result<(), ContainerError> {

@@ -104,6 +104,9 @@ pub fn safety(tables: &[TableName]) -> Result<Saved> {
         level: 1,
         members: tables.iter().map(member).collect(),
     };
+    // The restore tells of it in a line of its own.
+    let quiet = Pinned::nothing();
+    quiet.set("client_min_messages", "warning")?;
     let report = run_set(&Request { set: SAFETY_SET, kind: "safety", formats: None, tables: None }, &set)?;
     let failed = report.outcomes.iter().find(|outcome| !outcome.is_done());
     if let Some(outcome) = failed {

@@ -2,7 +2,7 @@
 //! trigger fires on a table that has none; constraints, defaults and generated columns are the server's work.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use pgrx::{PgList, pg_guard, pg_sys};
 
@@ -69,8 +69,11 @@ impl Load<'_> {
     }
 
     fn options(&self) -> Result<*mut pg_sys::List> {
-        // UTF-8 as `Encoding` says; bytes of a SQL_ASCII database pass as they are.
-        let encoding = if self.encoding == Encoding::Unknown { "SQL_ASCII" } else { "UTF8" };
+        // Bytes of a SQL_ASCII database are in no encoding: they are checked to be in that of this one.
+        // SAFETY: gives a static name.
+        let here = unsafe { CStr::from_ptr(pg_sys::pg_encoding_to_char(pg_sys::GetDatabaseEncoding())) };
+        let here = here.to_string_lossy();
+        let encoding = if self.encoding == Encoding::Unknown { here.as_ref() } else { "UTF8" };
         let mut options = PgList::<pg_sys::DefElem>::new();
         for (name, value) in [("format", "csv"), ("encoding", encoding)] {
             // SAFETY: copies the name; the value node is palloc'd.

@@ -19,6 +19,12 @@ pub fn create(purpose: &str, owner: pg_sys::Oid) -> Result<String> {
     Ok(schema)
 }
 
+/// Lets another role name what is in it.
+pub fn allow(schema: &str, role: pg_sys::Oid) -> Result<()> {
+    let grant = format!("GRANT USAGE ON SCHEMA {} TO {}", ident::quote(schema), ident::quote(&ident::role_name(role)?));
+    journal::as_owner(|| sql::execute(&grant, &[]).map(drop))
+}
+
 /// Removes it with all that is in it.
 pub fn remove(schema: &str) -> Result<()> {
     let quiet = Pinned::nothing();

@@ -117,6 +117,7 @@ impl ForeignKey {
             return Ok(None);
         }
         let name = TableName { schema: scratch::create("keys", self.parent_owner)?, name: "parent".to_owned() };
+        scratch::allow(&name.schema, self.child_owner)?;
         let (target, keys) = (name.qualified(), self.keys.join(", "));
         let only = if self.parent_kind == "r" { "ONLY " } else { "" };
         {
