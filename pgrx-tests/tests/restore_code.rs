@@ -144,7 +144,6 @@ fn triggers_of_the_owner_do_not_run() {
 }
 
 #[test]
-#[ignore = "fault R27: the child's owner may not use the schema of the copied keys"]
 fn checking_a_foreign_key_runs_the_code_of_each_owner_as_that_owner() {
     let (db, mallory) = with_mallory();
     let victim = format!("{}_victim", db.name());

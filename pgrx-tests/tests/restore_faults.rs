@@ -104,7 +104,6 @@ fn a_reader_with_an_older_snapshot_never_sees_an_empty_table() {
 }
 
 #[test]
-#[ignore = "fault R22: a first look holds a weak lock that the restore then raises"]
 fn restores_of_the_same_tables_wait_for_each_other() {
     let db = saved(TABLES, &["t", "u"]);
     db.run("UPDATE t SET v = 'x'");

@@ -185,7 +185,6 @@ fn a_hostile_session_reads_the_same_rows() {
 }
 
 #[test]
-#[ignore = "fault R28: the setting is not pinned"]
 fn a_session_without_nulls_in_arrays_reads_the_same_rows() {
     let db = database();
     db.run("CREATE TABLE t (id int PRIMARY KEY, a text[]); INSERT INTO t VALUES (1, '{a,NULL,\"NULL\"}'); SELECT agent_backup.create_set('s'); CREATE SCHEMA kept; CREATE TABLE kept.t AS TABLE t");

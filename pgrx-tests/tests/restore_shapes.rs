@@ -109,6 +109,29 @@ fn each_row_of_a_partitioned_table_comes_back_once() {
 }
 
 #[test]
+fn triggers_of_partitions_are_silent_and_stay_as_they_were() {
+    let db = saved(PARTITIONS, &["p"]);
+    db.run(
+        "DROP TABLE kept.p; CREATE TABLE kept.p AS TABLE p; UPDATE p SET v = 'x' WHERE id % 2 = 0; DELETE FROM p WHERE id % 7 = 0;
+         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a trigger fired'; END $$;
+         CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON p FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE p ENABLE ALWAYS TRIGGER a;
+         CREATE TRIGGER b AFTER INSERT OR DELETE ON p FOR EACH STATEMENT EXECUTE FUNCTION f(); CREATE TRIGGER c AFTER INSERT ON p2 FOR EACH ROW EXECUTE FUNCTION f();
+         ALTER TABLE p2 ENABLE REPLICA TRIGGER c; ALTER TABLE ph1 DISABLE TRIGGER a; CREATE TABLE child (id int, k int, FOREIGN KEY (id, k) REFERENCES p ON DELETE CASCADE)",
+    );
+    let mut client = db.client();
+    let enabled = "SELECT tgrelid::regclass, tgname, tgenabled, oid FROM pg_trigger ORDER BY oid";
+    let before = lines(&mut client, enabled);
+    for more in ["mode => 'merge'", "where_clause => 'k < 30'", "mode => 'replace'"] {
+        restore(&mut client, &table_call("p", more));
+        assert_equal_tables(&mut client, "p", "kept.p");
+        assert_eq!(lines(&mut client, enabled), before, "{more}");
+    }
+    assert_eq!(refused(&mut client, "DELETE FROM p2").message, "a trigger fired");
+    drop(client);
+    assert_no_trash(&db, &[]);
+}
+
+#[test]
 fn a_partition_that_is_a_member_is_replaced_alone() {
     for leaf in ["p1a", "p1d", "p2", "ph1", "pd"] {
         let db = saved(PARTITIONS, &[leaf]);
