@@ -265,12 +265,12 @@ fn materialized_views_show_the_restored_rows_in_their_order() {
          CREATE MATERIALIZED VIEW bad AS SELECT 100 / nullif(count(*) - 10, 0) AS q FROM t",
         &["t"],
     );
-    db.run("DELETE FROM t WHERE id > 5; CREATE OR REPLACE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'; REFRESH MATERIALIZED VIEW m1; REFRESH MATERIALIZED VIEW m2");
+    db.run("DELETE FROM t WHERE id > 5; REFRESH MATERIALIZED VIEW m1; REFRESH MATERIALIZED VIEW m2");
     db.run("CREATE FUNCTION g() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN IF (SELECT count(*) FROM public.t) = 10 THEN RAISE ''broken''; END IF; RETURN 5; END'; CREATE MATERIALIZED VIEW fails AS SELECT g(), count(*) FROM t");
     let mut client = db.client();
     let steps = restore(&mut client, ALL);
     assert_eq!(lines(&mut client, "SELECT m1.s, m2.s FROM m1, m2"), ["55|110"]);
-    assert_eq!(one::<bool>(&mut client, "SELECT relispopulated FROM pg_class WHERE relname = 'empty'"), false);
+    assert!(!one::<bool>(&mut client, "SELECT relispopulated FROM pg_class WHERE relname = 'empty'"));
     let failed: Vec<_> = steps.iter().filter(|step| step.action == "refresh" && step.status == "warning").collect();
     assert_eq!(failed.len(), 1, "{steps:?}");
     assert!(failed[0].details.contains("broken"), "{failed:?}");
