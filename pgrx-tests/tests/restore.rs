@@ -212,3 +212,11 @@ fn only_the_named_tables_are_touched() {
     drop(client);
     assert_no_trash(&db, &[]);
 }
+
+#[test]
+#[ignore = "fault R36: the name is free to take"]
+fn the_name_of_the_safety_backups_is_not_for_a_set() {
+    let db = saved(PLAIN, &["t"]);
+    assert_eq!(refused(&mut db.client(), "SELECT agent_backup.create_set('restore_safety')").code, "22023");
+    assert_no_trash(&db, &[]);
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use agent_backup_core::codec::split;
 use agent_backup_core::container::manifest::{ColumnInfo, Ddl};
-use agent_backup_core::container::{Container, ContainerWriter, Manifest};
+use agent_backup_core::container::{Container, ContainerError, ContainerWriter, Manifest};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::stream::{ChunkMeta, Compressor, Frame, Spool};
 use agent_backup_suite::{
@@ -270,7 +270,21 @@ fn a_backup_of_a_database_without_encoding_is_checked_by_one_with() {
     assert_eq!(refused(&mut db.client(), &call).code, "22021");
     assert_no_trash(&db, &[]);
     let mut home = plain.client("postgres");
-    home.batch_execute(&format!("SET agent_backup.directory = '{}'; DELETE FROM t", dir.display())).unwrap();
+    home.batch_execute(&format!(
+        "SET client_encoding = SQL_ASCII; SET agent_backup.directory = '{}'; DELETE FROM t",
+        dir.display()
+    ))
+    .unwrap();
     restore(&mut home, "restore('latest', confirm => true, set_name => 's')");
     assert_eq!(one::<i64>(&mut home, "SELECT count(*) FROM t WHERE textsend(v) = '\\xff80'"), 1);
+}
+
+#[test]
+fn a_zero_byte_in_a_name_is_damage() {
+    let (db, honest) = honest();
+    let mut crafted = honest.clone();
+    crafted.members[0].name = "t\0".into();
+    assert!(Manifest::parse(&honest.to_bytes().unwrap()).is_ok());
+    assert!(matches!(Manifest::parse(&crafted.to_bytes().unwrap()), Err(ContainerError::Unreadable { .. })));
+    assert_no_trash(&db, &[]);
 }
