@@ -1,8 +1,7 @@
 //! How rows come into a table that is restored: defaults, generated columns, constraints, errors that name their place, and
 //! what a reader with an older snapshot sees.
 
-use agent_backup_suite::restores::back_up;
-use agent_backup_suite::{Database, assert_equal_tables, assert_no_trash, database};
+use agent_backup_suite::{Database, assert_equal_tables, assert_no_trash, back_up, database};
 
 /// Backs up `t` in a set `s`.
 fn backup(db: &Database) {
