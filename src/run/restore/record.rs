@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
