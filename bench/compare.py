@@ -178,6 +178,67 @@ def compare_everyday(report, server, tables, runs):
     report.compare("(f) the same, a backup of the day before there", [(peer, 0.5)], later, heap, at_most=True)
 
 
+RESTORED = "restored.agent_approvals"
+
+
+def restored_table(server):
+    """The rows of agent_approvals in a table with primary key and two indexes, as CSV and as a dump, made once."""
+    csv, dump = server.out.parent / "restore.csv", server.out.parent / "restore.dump"
+    columns = server.query(
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute "
+        f"WHERE attrelid = '{APPROVALS}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"
+    )
+    server.query(
+        "DROP SCHEMA IF EXISTS restored CASCADE",
+        "CREATE SCHEMA restored",
+        f"CREATE TABLE {RESTORED} (LIKE {APPROVALS} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS, PRIMARY KEY (id))",
+        f"CREATE INDEX ON {RESTORED} (created_at)",
+        f"CREATE INDEX ON {RESTORED} (priority, created_at)",
+        f"INSERT INTO {RESTORED} ({columns}) SELECT {columns} FROM {APPROVALS}",
+        f"VACUUM (FREEZE, ANALYZE) {RESTORED}",
+        f"COPY (SELECT {columns} FROM {RESTORED}) TO '{csv}' (FORMAT csv)",
+    )
+    subprocess.run([f"{server.bin}/pg_dump", "-Fc", "-Z1", f"-t{RESTORED}", "-f", str(dump)], env=server.environment(), check=True)
+    return csv, dump, columns
+
+
+def compare_restore(report, server, runs):
+    """Each into the same empty table; pg_restore makes it and builds the indexes last. Then verify and one record."""
+
+    def before(*statements):
+        return lambda: server.query(*statements, "CHECKPOINT")
+
+    def backed_up(set_name, *statements):
+        return before(f"SELECT count(*) FROM agent_backup.backup('{set_name}')", *statements)
+
+    csv, dump, columns = restored_table(server)
+    rows, heap = rows_of(server, [RESTORED]), bytes_of(server, [RESTORED])
+    empty = f"TRUNCATE {RESTORED}"
+    copy = Candidate("COPY FROM csv", server, server.psql(f"COPY {RESTORED} ({columns}) FROM '{csv}' (FORMAT csv)"), prepare=before(empty))
+    command = [f"{server.bin}/pg_restore", "-d", server.database, str(dump)]
+    restore = Candidate("pg_restore", server, command, prepare=before(f"DROP TABLE {RESTORED}"))
+    call = f"restore_table('{APPROVALS}', target => '{RESTORED}', set_name => 'bench_csv', confirm => true)"
+    sql = f"SELECT row_count FROM agent_backup.{call} WHERE action = 'restored'"
+    mine = Candidate("ours", server, server.psql(sql), f"{rows}", prepare=backed_up("bench_csv", empty))
+    interleave([copy, restore, mine], runs)
+    report.compare("(g) restore of a table with three indexes", [(copy, 0.9), (restore, 1)], mine, heap, at_most=True)
+
+    backup = ours(server, "bench_csv", [APPROVALS])
+    sql = "SELECT count(*) FILTER (WHERE status = 'failed') FROM agent_backup.verify('latest', 'decode', 'bench_csv')"
+    verify = Candidate("ours", server, server.psql(sql), "0", prepare=backed_up("bench_csv"))
+    interleave([backup, verify], runs)
+    backup.name = "our backup"
+    report.compare("(h) verify, level decode", [(backup, 3)], verify, heap)
+
+    server.query("SELECT agent_backup.create_set('bench_record', formats => ARRAY['csv'])", f"SELECT agent_backup.add_table('bench_record', '{RESTORED}')")
+    key = server.query(f"SELECT id FROM {RESTORED} ORDER BY created_at, id OFFSET {rows // 2} LIMIT 1")
+    sql = f"SELECT status FROM agent_backup.restore_record('{RESTORED}', '{key}', set_name => 'bench_record')"
+    record = Candidate("ours", server, server.psql(sql), "restored", prepare=backed_up("bench_record", f"DELETE FROM {RESTORED} WHERE id = '{key}'"))
+    interleave([record], runs)
+    mine.name = "our restore of the table"
+    report.compare("(i) restore of one record", [(mine, 0.02)], record, heap, at_most=True)
+
+
 def where_time_goes(server):
     """Reading the tables against what follows, and the backend's own thread against the others."""
     watched = watch(server, "SELECT count(*) FROM agent_backup.backup('bench_all')", memory=False)
@@ -211,6 +272,7 @@ def main():
         "d": lambda: compare_memory(report, server, args),
         "e": lambda: compare_scale(report, server, args),
         "f": lambda: compare_everyday(report, everyday, args.tables, args.runs),
+        "g": lambda: compare_restore(report, server, args.runs),
     }
     for item, run in items.items():
         if item in args.items:

@@ -214,7 +214,6 @@ fn only_the_named_tables_are_touched() {
 }
 
 #[test]
-#[ignore = "fault R36: the name is free to take"]
 fn the_name_of_the_safety_backups_is_not_for_a_set() {
     let db = saved(PLAIN, &["t"]);
     assert_eq!(refused(&mut db.client(), "SELECT agent_backup.create_set('restore_safety')").code, "22023");

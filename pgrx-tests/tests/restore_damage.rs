@@ -119,7 +119,6 @@ fn extra_files_beside_a_backup_are_never_restored() {
 }
 
 #[test]
-#[ignore = "fault R25: it has no hint"]
 fn a_container_that_is_gone_is_an_undefined_file_with_a_hint() {
     let db = saved(TABLES, &["t", "u"]);
     fs::remove_file(newest_container(&mut db.client(), "s")).unwrap();

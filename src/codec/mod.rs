@@ -1,6 +1,6 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
-//! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), and what can be
-//! made of their fields (`project`).
+//! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), which chunk
+//! may hold a key (`keys`), and what can be made of the fields (`project`, `load`).
 
 mod array;
 mod csv;
@@ -12,6 +12,7 @@ mod fields;
 mod fixtures;
 mod json;
 mod jsonb;
+pub mod keys;
 pub mod load;
 mod number;
 mod numeric;

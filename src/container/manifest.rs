@@ -169,6 +169,18 @@ pub struct Entry {
     /// `[offset in the container, stored length, plain length, first row, rows]`, without prologue, separators, epilogue.
     #[serde(serialize_with = "item_per_line")]
     pub chunks: Vec<Chunk>,
+    /// Where filters tell which chunk may hold a key; none where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+}
+
+/// The filters of the chunks of an entry: `codec::keys` says what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Name of the entry whose chunks they are.
+    pub entry: String,
+    /// The columns that make the key, in the order of the file.
+    pub columns: Vec<String>,
 }
 
 impl Manifest {

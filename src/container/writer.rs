@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::MANIFEST_NAME;
 use super::error::ContainerError;
 use super::header::{BLOCK, padding, tar_header};
-use super::manifest::{Entry, Manifest};
+use super::manifest::{Entry, Keys, Manifest};
 use super::trailer::Trailer;
 use crate::plan::{Compression, Format};
 use crate::stream::{Chunk, Compressor, Frame, Spooled, StreamError};
@@ -85,8 +85,23 @@ impl<W: Write> ContainerWriter<W> {
             plain_bytes: copied.plain_bytes,
             sha256: hex::encode(copied.sha256),
             chunks: copied.chunks.into_iter().map(absolute).collect(),
+            keys: None,
         });
         self.last()
+    }
+
+    /// Adds the filters of the chunks of the entry that was added last, which is told where they are. They have no frame
+    /// and no rows of their own.
+    pub fn add_keys(&mut self, columns: &[String], spooled: &Spooled) -> Result<(), ContainerError> {
+        let of = self.last()?.name.clone();
+        let name = format!("{of}.keys");
+        self.add_spooled(&name, 0, Format::Csv, spooled, &Frame::default())?;
+        if let [.., of, keys] = self.entries.as_mut_slice() {
+            (keys.table, keys.format, keys.rows, keys.row_digest) = (None, None, 0, None);
+            keys.chunks.iter_mut().for_each(|chunk| (chunk.first_row, chunk.rows) = (0, 0));
+            of.keys = Some(Keys { entry: name, columns: columns.to_vec() });
+        }
+        Ok(())
     }
 
     /// Adds a file that belongs to no table (`schema.sql`). It has chunks like any other, of no rows.
@@ -116,6 +131,7 @@ impl<W: Write> ContainerWriter<W> {
             plain_bytes: bytes.len() as u64,
             sha256: hex::encode(hash.finalize()),
             chunks,
+            keys: None,
         });
         self.last()
     }

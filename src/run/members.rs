@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use agent_backup_core::plan::{Compression, names};
+use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::Pool;
 use pgrx::pg_sys;
@@ -149,6 +149,9 @@ impl<'a, 'w> Reader<'a, 'w> {
         let (mut plain, mut stored) = (0, 0);
         for entry in &data.entries {
             self.writing.add(&names::entry(&name.schema, &name.name, entry.format, ordinal), ordinal, entry)?;
+            if let (Format::Csv, Some((columns, keys))) = (entry.format, &data.keys) {
+                self.writing.add_keys(columns, keys)?;
+            }
             plain += entry.spooled.plain_bytes;
             stored += entry.spooled.stored_bytes;
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_backup_core::codec::keys::KeyFilter;
 use agent_backup_core::codec::{Column, EncodeError, Encoder, RowBatch};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::store::Directory;
@@ -17,7 +18,7 @@ use crate::server::encoding::Encoding;
 use crate::server::progress::Progress;
 use crate::server::{failpoint, pin::Pinned, privilege};
 use crate::settings;
-use crate::table::catalog::{Kind, Table};
+use crate::table::catalog::{Kind, Table, TableColumn};
 use crate::table::scan::{RowSink, Scan};
 use crate::table::select::Selection;
 use crate::table::value;
@@ -39,13 +40,17 @@ pub struct Entry {
 pub struct TableData {
     pub rows: u64,
     pub entries: Vec<Entry>,
+    /// The filters of the CSV's chunks, and the columns that they are of.
+    pub keys: Option<(Vec<String>, Spooled)>,
 }
 
 /// A table whose rows all were handed to the threads.
 pub struct Scanned {
     job: Job,
+    /// Of the formats, and then of the key filters if there are any.
     plans: Vec<EntryPlan>,
     formats: Vec<Format>,
+    key: Vec<String>,
     rows: u64,
 }
 
@@ -75,9 +80,26 @@ pub fn scan(
             Format::Sql => Encoder::sql(columns, &table.name.qualified()),
         })
     };
-    scan_into(pool, table, selection, formats, &|format, columns| {
-        entry_plan(encode(format, columns), compression, scratch.clone())
+    let key = if formats.contains(&Format::Csv) { filtered_key(table, selection) } else { Vec::new() };
+    scan_into(pool, table, selection, formats, &|columns| {
+        let mut encoders: Vec<_> = formats.iter().map(|&format| encode(format, columns)).collect();
+        if !key.is_empty() {
+            encoders.push(Arc::new(KeyFilter::new(columns, &key)));
+        }
+        encoders.into_iter().map(|encoder| entry_plan(encoder, compression, scratch.clone())).collect()
     })
+    .map(|scanned| Scanned { key, ..scanned })
+}
+
+/// The columns of the primary key that a filter can tell keys by: equal values have equal texts.
+fn filtered_key(table: &Table, selection: &Selection) -> Vec<String> {
+    let usable = |column: &&TableColumn| {
+        table.primary_key.contains(&column.name)
+            && !column.generated
+            && !selection.excluded.contains(&column.name)
+            && value::has_one_text(column.type_oid)
+    };
+    table.columns.iter().filter(usable).map(|column| column.name.clone()).collect()
 }
 
 /// The number of rows of a locked table under the active snapshot, and their digest as CSV with its columns in the order
@@ -85,10 +107,12 @@ pub fn scan(
 pub fn digest(table: &Table) -> Result<(u64, RowDigest)> {
     privilege::require_reader(table.oid, &table.name.display())?;
     let pool = start_pool()?;
-    let scanned = scan_into(&pool, table, &Selection::default(), &[Format::Csv], &|_, columns| EntryPlan {
-        encoder: Arc::new(DigestOnly(Encoder::csv(columns))),
-        compression: Compression::None,
-        spool: Arc::new(Spool::new(0, Box::new(|| Err(std::io::ErrorKind::Unsupported.into())))),
+    let scanned = scan_into(&pool, table, &Selection::default(), &[Format::Csv], &|columns| {
+        vec![EntryPlan {
+            encoder: Arc::new(DigestOnly(Encoder::csv(columns))),
+            compression: Compression::None,
+            spool: Arc::new(Spool::new(0, Box::new(|| Err(std::io::ErrorKind::Unsupported.into())))),
+        }]
     })?;
     let data = scanned.settle(table)?;
     Ok((data.rows, data.entries.first().map(|entry| entry.spooled.digest).unwrap_or_default()))
@@ -122,13 +146,13 @@ impl ChunkEncoder for DigestOnly {
     }
 }
 
-/// Scans a table once into one spool for each format, made by `plan`.
+/// Scans a table once into the spools that `plan` makes, one for each format first.
 fn scan_into(
     pool: &Pool,
     table: &Table,
     selection: &Selection,
     formats: &[Format],
-    plan: &dyn Fn(Format, &[Column]) -> EntryPlan,
+    plan: &dyn Fn(&[Column]) -> Vec<EntryPlan>,
 ) -> Result<Scanned> {
     let _kinds = refuse_swapped_relations(table.kind)?;
     failpoint::reach("scan")?;
@@ -136,7 +160,7 @@ fn scan_into(
     let wants_json = formats.contains(&Format::Json);
     let planned = selection.columns(table)?.into_iter().map(|column| value::plan(column, wants_json, encoding));
     let (columns, takes): (Vec<_>, Vec<_>) = planned.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let plans: Vec<EntryPlan> = formats.iter().map(|&format| plan(format, &columns)).collect();
+    let plans = plan(&columns);
     let batch_bytes = settings::chunk_bytes() / 4 * 3;
     let job = pool.job(plans.clone());
     let progress = Progress::start(table.oid, table.bytes);
@@ -145,7 +169,7 @@ fn scan_into(
     let others_code = selection.has_expressions();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     drop(sink);
-    Ok(Scanned { job, plans, formats: formats.to_vec(), rows })
+    Ok(Scanned { job, plans, formats: formats.to_vec(), key: Vec::new(), rows })
 }
 
 impl Scanned {
@@ -168,11 +192,17 @@ impl Scanned {
                 Finish::Pending => (),
             }
         }
+        let spooled = |plan: &EntryPlan| plan.spool.finish().map_err(|error| stream_error(table, error));
+        let keys = self.plans.get(self.formats.len()).map(spooled).transpose()?;
         let entries = self.plans.iter().zip(self.formats).map(|(plan, format)| {
-            let spooled = plan.spool.finish().map_err(|error| stream_error(table, error))?;
+            let spooled = spooled(plan)?;
             Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
         });
-        Ok(TableData { rows: self.rows, entries: entries.collect::<Result<Vec<_>>>()? })
+        Ok(TableData {
+            rows: self.rows,
+            entries: entries.collect::<Result<Vec<_>>>()?,
+            keys: keys.map(|keys| (self.key, keys)),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
 use agent_backup_core::plan::{Compression, names};
 use agent_backup_core::store::{Directory, Published, StagedFile, StoreError};
-use agent_backup_core::stream::StreamError;
+use agent_backup_core::stream::{Spooled, StreamError};
 use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
@@ -48,6 +48,11 @@ impl<'a> Writing<'a> {
     pub fn add(&mut self, name: &str, member: usize, entry: &Entry) -> Result<()> {
         let Entry { format, frame, spooled } = entry;
         self.writer.add_spooled(name, member, *format, spooled, frame).map(drop).map_err(container_error)
+    }
+
+    /// Adds the key filters of the entry that was added last.
+    pub fn add_keys(&mut self, columns: &[String], spooled: &Spooled) -> Result<()> {
+        self.writer.add_keys(columns, spooled).map_err(container_error)
     }
 
     /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`

@@ -101,7 +101,9 @@ impl StoreError {
             Self::NotAbsolute { .. } => "Give a path that begins with \"/\".".into(),
             Self::ParentComponent { .. } => "Write the path out without \"..\".".into(),
             Self::DirectoryMissing { path } => format!("Create it: install -d -m 0700 {}", path.display()),
-            Self::Missing { .. } => "It was moved or removed: agent_backup.reconcile() shows what is still there.".into(),
+            Self::Missing { .. } => {
+                "It was moved or removed: agent_backup.reconcile() shows what is still there.".into()
+            }
             Self::SymbolicLink { target, .. } => format!("Name its target instead: {}", target.display()),
             Self::ForeignOwner { path, expected, .. } => format!("Run: chown {expected} {}", path.display()),
             Self::WritableByOthers { path, .. } => format!("Run: chmod go-w {}", path.display()),

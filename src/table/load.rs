@@ -244,9 +244,10 @@ impl Writer {
     /// Gives the rows to the table; when it returns all are there.
     fn put(&mut self, part: &Part, place: &mut Place) {
         let aligned = Aligned::of(&part.loaded.bytes);
-        let cells = part.loaded.cells.chunks(self.readers.len().max(1));
+        let width = self.readers.len();
         let batch = (BATCH_BYTES * part.loaded.rows.len() / part.loaded.bytes.len().max(1)).clamp(1, BATCH_ROWS);
-        for (number, row) in part.loaded.rows.iter().zip(cells) {
+        for (index, number) in part.loaded.rows.iter().enumerate() {
+            let row = &part.loaded.cells[index * width..(index + 1) * width];
             place.at_row(part.first_row + number + 1);
             // SAFETY: the cells and bytes are of one part, which stays until they are flushed below.
             unsafe {

@@ -164,6 +164,24 @@ fn has_own_json(base: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether two values of the type are equal only if their texts are.
+pub fn has_one_text(type_oid: pg_sys::Oid) -> bool {
+    const EXACT: &[pg_sys::Oid] = &[
+        pg_sys::BOOLOID,
+        pg_sys::INT2OID,
+        pg_sys::INT4OID,
+        pg_sys::INT8OID,
+        pg_sys::OIDOID,
+        pg_sys::UUIDOID,
+        pg_sys::DATEOID,
+        pg_sys::TIMESTAMPOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::BYTEAOID,
+    ];
+    // Texts of a collation that is not deterministic can be equal and differ; the server compares those.
+    EXACT.contains(&type_oid)
+}
+
 fn labels(type_oid: pg_sys::Oid) -> Result<Arc<HashMap<u32, Box<str>>>> {
     let query = "SELECT oid, enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = $1";
     let pairs = sql::rows(query, &[type_oid.into()], |row| {

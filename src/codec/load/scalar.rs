@@ -60,7 +60,7 @@ pub(super) fn uuid(text: &[u8]) -> Option<[u8; 16]> {
 
 /// Whether it is pairs of hexadecimal digits.
 pub(super) fn is_hex(text: &[u8]) -> bool {
-    text.len() % 2 == 0 && text.iter().all(|byte| HEX[usize::from(*byte)] != NO_HEX)
+    text.len().is_multiple_of(2) && text.iter().all(|byte| HEX[usize::from(*byte)] != NO_HEX)
 }
 
 /// Appends the bytes of pairs of digits that `is_hex` found to be such.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agent_backup_core::codec::keys;
 use agent_backup_core::codec::load::{Letters, LoadPlan, Target};
 use agent_backup_core::codec::{CsvFields, NotCsv, Projection, split};
 use agent_backup_core::container::{ContainerError, Entry, Next, Ordered, Tally};
@@ -65,7 +66,7 @@ fn load(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted
     let entry = source.csv(number)?;
     let columns = mapping.names();
     if columns.is_empty() && !table.columns.is_empty() {
-        let mut feed = Feed::start(source, entry, wanted.is_none(), |_, _| Ok(()))?;
+        let mut feed = Feed::start(source, entry, None, |_, _| Ok(()))?;
         while feed.next()?.is_some() {}
         feed.verdict()?;
         return rows_of_defaults(table, entry.rows);
@@ -95,13 +96,13 @@ fn load_values(
     };
     let taken = mapping.taken.iter().map(|(number, _)| *number).zip(targets).collect();
     let plan = LoadPlan { width: mapping.in_file.max(1), taken, letters };
-    let is_whole = wanted.is_none();
+    let some = wanted.as_ref().map(|wanted| chunks_with(source, number, entry, wanted));
     let work = move |chunk: Chunk, plain: Vec<u8>| -> Checked<Part> {
         let is_wanted = |fields: &CsvFields| wanted.as_ref().is_none_or(|wanted| matches(fields, wanted));
         let loaded = plan.read(&plain, is_wanted).map_err(|bad| read::unreadable(chunk, bad.row + 1, bad.reason))?;
         Ok(Part { first_row: chunk.first_row, text_bytes: plain.len() as u64, loaded })
     };
-    let mut feed = Feed::start(source, entry, is_whole, work)?;
+    let mut feed = Feed::start(source, entry, some, work)?;
     let member = source.manifest().members.get(number).map(|member| source::name_of(member).display());
     let load = Load {
         relation: table.oid,
@@ -122,7 +123,8 @@ fn copy_text(
     (table, mapping): (&Table, &Mapping),
     wanted: Option<Wanted>,
 ) -> Result<u64> {
-    let (keep, is_whole) = (kept(mapping), wanted.is_none());
+    let keep = kept(mapping);
+    let some = wanted.as_ref().map(|_| unpack::all(entry));
     let work = move |_: Chunk, plain: Vec<u8>| -> Checked<Vec<u8>> {
         let plain = match &wanted {
             None => plain,
@@ -133,7 +135,7 @@ fn copy_text(
             Some(keep) => projected(&plain, keep),
         }
     };
-    let mut feed = Feed::start(source, entry, is_whole, work)?;
+    let mut feed = Feed::start(source, entry, some, work)?;
     let columns = mapping.names();
     let copy = Copy { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
     let rows = copy.run(&mut || feed.next())?;
@@ -151,13 +153,14 @@ struct Feed<'a, T> {
 }
 
 impl<'a, T: Send + 'static> Feed<'a, T> {
-    /// `is_whole`: rows and digest of the whole are to be those of the manifest.
+    /// Of the chunks in `some`; without, of all, and then their rows and digest are to be those of the manifest.
     fn start(
         source: &'a Source,
         entry: &'a Entry,
-        is_whole: bool,
+        some: Option<Vec<usize>>,
         work: impl Fn(Chunk, Vec<u8>) -> Checked<T> + Send + Sync + 'static,
     ) -> Result<Self> {
+        let is_whole = some.is_none();
         let digested = move |chunk: Chunk, plain: Vec<u8>| -> Checked<(T, u64, RowDigest)> {
             let (rows, digest) = match is_whole {
                 true => split::digest_of_lines(Format::Csv, &plain, chunk.rows)
@@ -166,7 +169,7 @@ impl<'a, T: Send + 'static> Feed<'a, T> {
             };
             Ok((work(chunk, plain)?, rows, digest))
         };
-        let chunks = unpack::start(source, entry, unpack::all(entry), digested)?;
+        let chunks = unpack::start(source, entry, some.unwrap_or_else(|| unpack::all(entry)), digested)?;
         Ok(Feed { source, entry, chunks, tally: Tally::default(), is_whole })
     }
 
@@ -193,6 +196,35 @@ impl<'a, T: Send + 'static> Feed<'a, T> {
             _ => Ok(()),
         }
     }
+}
+
+/// The chunks that may hold a row with the wanted fields, by the filters of their keys; all where those cannot tell.
+fn chunks_with(source: &Source, number: usize, entry: &Entry, wanted: &Wanted) -> Vec<usize> {
+    filtered(source, number, entry, wanted).unwrap_or_else(|| unpack::all(entry))
+}
+
+fn filtered(source: &Source, number: usize, entry: &Entry, wanted: &Wanted) -> Option<Vec<usize>> {
+    let keys = entry.keys.as_ref()?;
+    let fields: Vec<&str> = read::held(source.manifest().members.get(number)?).map(|c| c.name.as_str()).collect();
+    let text_of = |column: &String| {
+        let place = fields.iter().position(|name| name == column)?;
+        wanted.iter().find(|(number, _)| *number == place).map(|(_, text)| text.as_slice())
+    };
+    let hash = keys::hash(&keys.columns.iter().map(text_of).collect::<Option<Vec<_>>>()?.join(&b','));
+    let filters = source.manifest().entry(&keys.entry)?;
+    // Damaged filters could hide a row that is there.
+    if filters.chunks.len() != entry.chunks.len() || !source.container.verify_stored(filters).is_clean() {
+        return None;
+    }
+    let mut chunks = source.container.chunks(filters).ok()?;
+    let mut found = Vec::new();
+    for chunk in 0..entry.chunks.len() {
+        let (_, filter) = chunks.next_chunk().ok()??;
+        if keys::may_hold(filter, hash) {
+            found.push(chunk);
+        }
+    }
+    Some(found)
 }
 
 fn matches(fields: &CsvFields, wanted: &Wanted) -> bool {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
@@ -22,7 +21,7 @@ use crate::server::statement::Statement;
 use crate::server::{lock, sql};
 use crate::table::catalog::Table;
 use crate::table::stage::{Stage, Way};
-use crate::table::triggers;
+use crate::table::{triggers, value};
 
 /// What to do with a record that is there, and with parents that are not.
 #[derive(Debug, Clone, Copy)]
@@ -323,29 +322,11 @@ fn wanted(source: &Source, number: usize, live: &Table, key: &[(String, String)]
             });
         };
         let type_oid = live.columns.iter().find(|known| known.name == *column).map(|known| known.type_oid);
-        if type_oid.is_some_and(is_exact) {
+        if type_oid.is_some_and(value::has_one_text) {
             wanted.push((place, value.as_bytes().to_vec()));
         }
     }
     Ok(wanted)
-}
-
-/// Whether two values of the type are equal only if their texts are.
-fn is_exact(type_oid: pg_sys::Oid) -> bool {
-    const EXACT: &[pg_sys::Oid] = &[
-        pg_sys::BOOLOID,
-        pg_sys::INT2OID,
-        pg_sys::INT4OID,
-        pg_sys::INT8OID,
-        pg_sys::OIDOID,
-        pg_sys::UUIDOID,
-        pg_sys::DATEOID,
-        pg_sys::TIMESTAMPOID,
-        pg_sys::TIMESTAMPTZOID,
-        pg_sys::BYTEAOID,
-    ];
-    // Texts of a collation that is not deterministic can be equal and differ; the server compares those.
-    EXACT.contains(&type_oid)
 }
 
 fn unexpected(reason: &str) -> Error {
