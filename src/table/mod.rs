@@ -13,6 +13,7 @@ pub mod select; // what of a table is read
 pub mod sorted; // rows in order, in bounded memory
 pub mod stage; // a table beside it that takes rows first
 pub mod swap; // that table into its place
+pub mod targets; // what the columns of a loaded table take
 pub mod triggers; // switched off while rows are restored
 pub mod value; // how one column's values travel
 

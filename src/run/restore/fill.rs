@@ -21,7 +21,8 @@ use crate::server::snapshot::Snapshot;
 use crate::server::statement::Statement;
 use crate::table::catalog::Table;
 use crate::table::copy::Copy;
-use crate::table::load::{self, Load, Part};
+use crate::table::load::{Load, Part};
+use crate::table::targets;
 
 /// How long the backend thread waits before it looks for a cancel again.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -75,7 +76,7 @@ fn load(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted
         // Bytes of no encoding: COPY checks them, and says what they are not.
         return copy_text(source, entry, (table, mapping), wanted);
     }
-    match load::targets(table.oid, &columns)? {
+    match targets::of(table.oid, &columns)? {
         Some(targets) => load_values(source, number, (table, mapping), targets, wanted),
         None => copy_text(source, entry, (table, mapping), wanted),
     }
