@@ -407,7 +407,7 @@ fn a_manifest_that_is_nonsense_is_named_and_not_believed() {
             "{failed:#?}"
         );
         // The container has its own: the rows were checked all the same.
-        assert_eq!(backup.verify("decode").iter().filter(|l| l.check == "decode" && l.status == "ok").count(), 5);
+        assert_eq!(backup.verify("decode").iter().filter(|l| l.check == "decode" && l.status == "ok").count(), 7);
     }
     backup.assert_mended();
 }
