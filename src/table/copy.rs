@@ -71,7 +71,7 @@ impl Copy<'_> {
     fn options(&self) -> Result<*mut pg_sys::List> {
         // Bytes of a SQL_ASCII database are in no encoding: they are checked to be in that of this one.
         // SAFETY: gives a static name.
-        let here = unsafe { CStr::from_ptr(pg_sys::pg_encoding_to_char(pg_sys::GetDatabaseEncoding())) };
+        let here = unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) };
         let here = here.to_string_lossy();
         let encoding = if self.encoding == Encoding::Unknown { here.as_ref() } else { "UTF8" };
         let mut options = PgList::<pg_sys::DefElem>::new();
