@@ -5,6 +5,7 @@ pub mod computed; // generated columns of rows that are in no table
 pub mod copy; // rows into a partitioned or foreign table, by COPY
 pub mod ddl; // how it would be made again
 pub mod fingerprint; // whether its definition may have changed
+mod insert; // ready rows, in batches
 pub mod load; // rows into a table of our own making
 pub mod rows; // fields of a backup as values
 pub mod scan; // its rows, copied off the backend
