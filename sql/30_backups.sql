@@ -97,10 +97,10 @@ CREATE VIEW agent_backup.backups AS
 SELECT backup_id, set_name, kind, status, started_at, finished_at, tables, row_count, size_bytes,
        directory || '/' || file_name AS backup_file,
        directory || '/' || manifest_name AS manifest_file,
-       verified_at, verification_status, verification_level, pinned, error_message
+       verified_at, verification_status, pinned, error_message, verification_level
   FROM agent_backup.backup_catalog
 UNION ALL
-SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL
+SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL
   FROM agent_backup.running;
 COMMENT ON VIEW agent_backup.backups IS 'All backups: finished ones, and those that run now (without an id until they are done)';
 COMMENT ON COLUMN agent_backup.backups.backup_id IS 'Name of the backup; null while it runs';
