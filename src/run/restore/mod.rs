@@ -129,6 +129,8 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Vec<Step>> {
     }
     let undo = if record.safety_backup_id.is_some() {
         format!("undo it with agent_backup.undo_restore({restore_id}, confirm => true)")
+    } else if request.mode != Mode::MissingOnly && items.iter().any(|item| item.live_rows > 0) {
+        "no safety backup was asked for, so it cannot be undone".to_owned()
     } else {
         "nothing was overwritten".to_owned()
     };
