@@ -182,7 +182,8 @@ fn only_the_entry_of_the_table_is_read() {
     let mut client = db.client();
     let path: String =
         one(&mut client, "SELECT backup_file FROM agent_backup.backups ORDER BY started_at DESC LIMIT 1");
-    assert_eq!(entries(&path)[..2], ["t.csv", "t.json"]);
+    assert_eq!(entries(&path)[..3], ["t.csv", "t.csv.keys", "t.json"]);
+    damage(&path, "t.csv.keys");
     damage(&path, "t.json");
     damage(&path, "other.csv");
     assert_equal_tables(&mut client, "t", READ);
