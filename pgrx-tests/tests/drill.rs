@@ -102,7 +102,7 @@ fn sample_queries_read_the_restored_tables_and_cannot_write() {
     );
     let steps = drill(&db);
     let of = |name: &str| steps.iter().find(|step| step.1.as_deref() == Some(name)).unwrap().clone();
-    assert_eq!(of("reads").2, "ok");
+    assert_eq!(of("reads").2, "ok", "{:?}", of("reads"));
     assert_eq!((of("writes").2.as_str(), of("writes").3.contains("read-only")), ("warning", true));
     assert_eq!(steps.last().unwrap().2, "warning");
 }

@@ -254,7 +254,7 @@ fn a_published_table_gets_rows_and_stays_published() {
     assert_ne!(part(&before, 1), part(&after, 1));
     assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM pg_publication_tables WHERE tablename = 't'"), 1);
     drop(client);
-    assert_no_trash(&db, &["wal_level is insufficient"]);
+    assert_no_trash(&db, &["is insufficient to publish logical changes"]);
 }
 
 #[test]

@@ -257,7 +257,7 @@ fn a_backup_has_the_formats_of_the_set_and_those_of_a_member_in_their_place() {
         .into_iter()
         .filter(|name| name != "schema.sql" && !name.contains("manifest") && !name.contains("metadata"))
         .collect();
-    assert_eq!(names, ["invoices.csv", "invoices.sql", "customers.json"]);
+    assert_eq!(names, ["invoices.csv", "invoices.csv.keys", "invoices.sql", "customers.json"]);
     let formats = lines(&mut db.client(), "SELECT table_name, format FROM agent_backup.backup_files ORDER BY 1, 2");
     assert_eq!(formats, ["customers|json", "invoices|csv", "invoices|sql"]);
     assert_no_trash(&db, &[]);
