@@ -48,11 +48,7 @@ fn restore_record(
 > {
     answer(|| {
         let value = required(key, "key")?;
-        let key = |table: &Table| single(table, &value);
-        let choices = choices(overwrite, with_parents);
-        let done =
-            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
-        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+        run(table_name, &|table| single(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
 }
 
@@ -80,12 +76,23 @@ fn restore_record_by_columns(
 > {
     answer(|| {
         let value = json(&required(key, "key")?, "key")?;
-        let key = |table: &Table| columns(table, &value);
-        let choices = choices(overwrite, with_parents);
-        let done =
-            record::run(&required(table_name, "table_name")?, &key, &required(set_name, "set_name")?, as_of, choices)?;
-        Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
+        run(table_name, &|table| columns(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
+}
+
+/// The rows of either form of the function.
+type Row = (Text, Jsonb, &'static str, Text, Text);
+
+fn run(
+    table_name: Option<Text>,
+    key: &dyn Fn(&Table) -> OurResult<Vec<(String, String)>>,
+    set_name: Option<Text>,
+    as_of: Option<TimestampWithTimeZone>,
+    choices: Choices,
+) -> OurResult<TableIterator<'static, Row>> {
+    let done =
+        record::run(&required(table_name, "table_name")?, key, &required(set_name, "set_name")?, as_of, choices)?;
+    Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
 }
 
 fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
@@ -132,7 +139,7 @@ fn bad_key(primary_key: &[String]) -> Error {
     Error::InvalidOption { option: "key", reason }
 }
 
-fn row(outcome: Outcome) -> (Text, Jsonb, &'static str, Text, Text) {
+fn row(outcome: Outcome) -> Row {
     let key: Map<String, Value> =
         outcome.key.into_iter().map(|(column, value)| (column, Value::String(value))).collect();
     let key = Jsonb(Value::Object(key).to_string().into_bytes());

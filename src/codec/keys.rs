@@ -93,18 +93,6 @@ impl KeyFilter {
 }
 
 impl ChunkEncoder for KeyFilter {
-    fn prologue(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn epilogue(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn separator(&self) -> &'static [u8] {
-        b""
-    }
-
     fn encode(
         &self,
         batch: &RowBatch,

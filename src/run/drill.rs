@@ -16,7 +16,7 @@ use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
 use crate::server::snapshot;
 use crate::server::statement::Statement;
-use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
+use crate::server::subtransaction::{Failure, attempt, attempt_reading, is_for_the_call};
 use crate::server::user::{ActingAs, Restriction};
 use crate::server::{failpoint, sql};
 use crate::table::catalog::Kind;
@@ -185,11 +185,10 @@ impl Drill<'_> {
     fn sample_queries(&mut self, schema: &str) -> Result<()> {
         for (name, query, role) in journal_drills::queries(self.set)? {
             let begun = Instant::now();
-            let ran = attempt(|| {
+            let ran = attempt_reading(|| {
                 let role = ident::role_oid(&role).ok_or_else(|| unexpected("the role that gave it is gone"))?;
                 let path = Pinned::nothing();
                 path.set("search_path", &format!("{}, public", ident::quote(schema)))?;
-                path.set("transaction_read_only", "on")?;
                 Statement::reading(&query, role, role).execute()
             });
             let (status, rows, details) = match ran {

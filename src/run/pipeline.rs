@@ -122,18 +122,6 @@ pub fn digest(table: &Table) -> Result<(u64, RowDigest)> {
 struct DigestOnly(Encoder);
 
 impl ChunkEncoder for DigestOnly {
-    fn prologue(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn epilogue(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn separator(&self) -> &'static [u8] {
-        b""
-    }
-
     fn encode(
         &self,
         batch: &RowBatch,

@@ -29,16 +29,22 @@ pub fn chunks<T: Send + 'static>(
     mut each: impl FnMut(Chunk, Checked<T>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut ordered = start(source, entry, wanted, work)?;
+    while let Some((chunk, done)) = next(&mut ordered)? {
+        if each(chunk, done)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next chunk and what was made of it; none at the end. Answers interrupts while it waits.
+pub fn next<T: Send + 'static>(ordered: &mut Ordered<T>) -> Result<Option<(Chunk, Checked<T>)>> {
     loop {
         check_for_interrupts!();
         match ordered.next(PATIENCE) {
             Next::Pending => (),
-            Next::End => return Ok(()),
-            Next::Item(chunk, done) => {
-                if each(chunk, done)?.is_break() {
-                    return Ok(());
-                }
-            }
+            Next::End => return Ok(None),
+            Next::Item(chunk, done) => return Ok(Some((chunk, done))),
         }
     }
 }

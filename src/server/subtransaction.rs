@@ -61,6 +61,16 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure>
     }
 }
 
+/// The same, with writes refused by the server: its subtransaction is read-only, and ends so whatever becomes of the work.
+pub fn attempt_reading<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    attempt(|| {
+        // SAFETY: a flag of this backend that the server puts back at the end of each subtransaction. (The setting
+        // `transaction_read_only` cannot be saved and put back by a level of settings since PostgreSQL 16.)
+        unsafe { pg_sys::XactReadOnly = true }
+        work()
+    })
+}
+
 fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
     let mut work = Some(work);
     PgTryBuilder::new(AssertUnwindSafe(|| match work.take().map(|work| work()) {

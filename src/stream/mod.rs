@@ -28,11 +28,20 @@ pub use spool::{Chunk, ChunkMeta, Copied, Spool, Spooled};
 /// One format of one table: how its rows read, and what stands around them.
 pub trait ChunkEncoder: Send + Sync {
     /// What stands before the first row (the CSV header line, `[` and a line end, ...). May be empty.
-    fn prologue(&self) -> Vec<u8>;
+    fn prologue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// What stands after the last row. May be empty.
-    fn epilogue(&self) -> Vec<u8>;
+    fn epilogue(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// What stands between two chunks that both hold bytes. May be empty.
-    fn separator(&self) -> &'static [u8];
+    fn separator(&self) -> &'static [u8] {
+        b""
+    }
+
     /// Appends the text of all rows of `batch` to `out` and adds each row to `digest`.
     fn encode(
         &self,

@@ -1,15 +1,13 @@
 //! Rows of a backup into a table that nobody reads yet: checked chunks → (threads: values) → the table → the same rows, or
 //! an error.
 
-use std::time::Duration;
-
 use agent_backup_core::codec::keys;
 use agent_backup_core::codec::load::{Letters, LoadPlan, Target};
 use agent_backup_core::codec::{CsvFields, NotCsv, Projection, split};
-use agent_backup_core::container::{ContainerError, Entry, Next, Ordered, Tally};
+use agent_backup_core::container::{ContainerError, Entry, Ordered, Tally};
 use agent_backup_core::plan::Format;
 use agent_backup_core::stream::{Chunk, RowDigest};
-use pgrx::{check_for_interrupts, pg_sys};
+use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::run::restore::plan::Mapping;
@@ -23,9 +21,6 @@ use crate::table::catalog::Table;
 use crate::table::copy::Copy;
 use crate::table::load::{Load, Part};
 use crate::table::targets;
-
-/// How long the backend thread waits before it looks for a cancel again.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How a load ended.
 pub struct Filled {
@@ -176,18 +171,10 @@ impl<'a, T: Send + 'static> Feed<'a, T> {
 
     /// The next; none at the end.
     fn next(&mut self) -> Result<Option<T>> {
-        loop {
-            check_for_interrupts!();
-            match self.chunks.next(PATIENCE) {
-                Next::Pending => (),
-                Next::End => return Ok(None),
-                Next::Item(chunk, done) => {
-                    let (made, rows, digest) = done.map_err(|problem| self.source.damaged(problem))?;
-                    self.tally.add(self.entry, chunk, Ok((rows, digest)));
-                    return Ok(Some(made));
-                }
-            }
-        }
+        let Some((chunk, done)) = unpack::next(&mut self.chunks)? else { return Ok(None) };
+        let (made, rows, digest) = done.map_err(|problem| self.source.damaged(problem))?;
+        self.tally.add(self.entry, chunk, Ok((rows, digest)));
+        Ok(Some(made))
     }
 
     /// Whether all of it was as the manifest says.
