@@ -110,7 +110,21 @@ pub enum Error {
     /// Work that was done for its proof, and is taken back; never seen by a caller.
     #[error("rolled back as planned: {told}")]
     RolledBack { told: String },
-    #[error("a restore needs transaction isolation level READ COMMITTED")]
+    #[error("a change could not be captured: {reason}")]
+    Capture { reason: String },
+    #[error("table \"{table}\" is not tracked")]
+    NotTracked { table: String },
+    #[error("table \"{table}\" cannot be tracked: it is {kind}")]
+    NotTrackable { table: String, kind: &'static str, hint: &'static str },
+    #[error("table \"{table}\" is tracked, and TRUNCATE of {bytes} bytes is refused")]
+    TruncateRefused { table: String, bytes: i64, limit: i64 },
+    #[error("the log of table \"{table}\" does not reach that moment: {reason}")]
+    NotCovered { table: String, reason: String, hint: String },
+    #[error("mark \"{mark}\" does not exist")]
+    UnknownMark { mark: String, near: Vec<String> },
+    #[error("mark \"{mark}\" already exists")]
+    MarkExists { mark: String },
+    #[error("this needs transaction isolation level READ COMMITTED")]
     FixedSnapshot,
     #[error("type \"{name}\" is no row type of a table")]
     NotARowType { name: String },
@@ -153,7 +167,12 @@ impl Error {
             }
             Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
             Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
-            SetExists { .. } | MemberExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
+            SetExists { .. } | MemberExists { .. } | MarkExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
+            UnknownMark { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            NotTrackable { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
+            NotTracked { .. } | NotCovered { .. } | TruncateRefused { .. } => {
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
             NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -167,7 +186,7 @@ impl Error {
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
-            RolledBack { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
+            RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
         }
@@ -199,11 +218,20 @@ impl Error {
             | NotMember { near, .. }
             | UnknownColumn { near, .. }
             | UnknownBackup { near, .. }
+            | UnknownMark { near, .. }
             | NotInBackup { near, .. }
             | UnknownSet { near, .. } => did_you_mean(near),
             NoBackup { set } => {
                 Some(format!("Make one: SELECT * FROM agent_backup.backup({});", crate::ident::literal(set)))
             }
+            NotTracked { table } => {
+                Some(format!("Track it: SELECT * FROM agent_backup.track({});", crate::ident::literal(table)))
+            }
+            NotTrackable { hint, .. } => Some((*hint).to_owned()),
+            TruncateRefused { .. } => Some(
+                "Empty it with DELETE, or let TRUNCATE be captured or marked: track it again with another on_truncate.".into(),
+            ),
+            NotCovered { hint, .. } => Some(hint.clone()),
             NotRestorable { .. } => Some("Back the table up as csv: rows are read back from that form.".into()),
             Damaged { .. } | Swapped { .. } => Some(
                 "Use another backup (see agent_backup.backups), and run agent_backup.verify() on this one for all of its damage."

@@ -32,7 +32,7 @@ impl NewSet<'_> {
         if self.name.is_empty() || self.name.len() > NAME_BYTES {
             return invalid("set_name", "it must have 1 to 63 bytes");
         }
-        if self.name == backup::SAFETY_SET {
+        if [backup::SAFETY_SET, backup::BASELINE_SET].contains(&self.name) {
             return invalid("set_name", "it is that of the backups made before a restore");
         }
         backup::parse_formats(&self.formats)?;

@@ -5,6 +5,7 @@ mod api; // the SQL functions: arguments, rights, rows
 mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
+mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_restores; // … of restores
@@ -45,6 +46,7 @@ extension_sql_file!(
     name = "verification",
     requires = ["backups", api::verify::verify_backup_files, api::verify::verify_daily_backups]
 );
+extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -1,4 +1,4 @@
--- The triggers that would fire for rows of relation $1 and its partitions, but for those that check deferrable keys:
+-- The triggers that would fire for rows of relation $1 and its partitions, but for those that check deferrable keys or capture changes:
 -- statements that switch each off, and on again as it was. Keys that are checked at the end of the transaction are
 -- checked with each statement meanwhile: their check runs code that may not wait for the end of a restricted operation.
 WITH RECURSIVE tree(oid) AS (
@@ -15,6 +15,7 @@ SELECT pg_catalog.format('ALTER TABLE ONLY %I.%I DISABLE TRIGGER %I', n.nspname,
   JOIN pg_catalog.pg_class c ON c.oid = tree.oid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE t.tgenabled <> 'D' AND t.tgfoid <> 'pg_catalog.unique_key_recheck'::pg_catalog.regproc
+   AND t.tgfoid <> 'agent_backup.capture()'::pg_catalog.regprocedure
 UNION ALL
 SELECT pg_catalog.format('SET CONSTRAINTS %I.%I IMMEDIATE', n.nspname, k.conname),
        pg_catalog.format('SET CONSTRAINTS %I.%I DEFERRED', n.nspname, k.conname)

@@ -4,6 +4,7 @@
 
 mod argument;
 mod backup;
+mod capture;
 pub mod compare;
 mod drill;
 pub mod export;
@@ -13,6 +14,7 @@ mod reconcile;
 mod record;
 mod restore;
 pub mod sets;
+mod track;
 pub mod verify;
 
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
 //! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), which chunk
-//! may hold a key (`keys`), and what can be made of the fields (`project`, `load`).
+//! may hold a key (`keys`), what can be made of the fields (`project`, `load`), and how a change is kept (`change`).
 
 mod array;
+pub mod change;
 mod csv;
 mod datetime;
 mod encoder;

@@ -82,6 +82,9 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
 /// The set that backups made before a restore are listed under.
 pub const SAFETY_SET: &str = "restore_safety";
 
+/// The set that backups made when tracking begins are listed under.
+pub const BASELINE_SET: &str = "capture_baseline";
+
 /// A safety backup. Dropped, its files go again, unless it is kept: what was not overwritten needs no copy.
 #[must_use]
 pub struct Saved {
@@ -111,6 +114,16 @@ impl Drop for Saved {
 
 /// Saves tables that are about to be overwritten, each as it is. One that cannot be saved is an error.
 pub fn safety(tables: &[TableName]) -> Result<Saved> {
+    of_tables(SAFETY_SET, "safety", tables)
+}
+
+/// Saves a table whose changes are captured from now on; the backup's id.
+pub fn baseline(table: &TableName) -> Result<String> {
+    of_tables(BASELINE_SET, "full", std::slice::from_ref(table)).map(Saved::keep)
+}
+
+/// Saves tables as they are under a set that has no members of its own.
+fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Saved> {
     let member = |table: &TableName| Member {
         table: table.clone(),
         formats: None,
@@ -120,16 +133,16 @@ pub fn safety(tables: &[TableName]) -> Result<Saved> {
         defined_by: None,
     };
     let set = Set {
-        name: SAFETY_SET.to_owned(),
+        name: name.to_owned(),
         formats: vec!["csv".to_owned()],
         compression: "zstd".to_owned(),
         level: 1,
         members: tables.iter().map(member).collect(),
     };
-    // The restore tells of it in a line of its own.
+    // Who asked for it tells of it in a line of its own.
     let quiet = Pinned::nothing();
     quiet.set("client_min_messages", "warning")?;
-    let report = run_set(&Request { set: SAFETY_SET, kind: "safety", formats: None, tables: None }, &set)?;
+    let report = run_set(&Request { set: name, kind, formats: None, tables: None }, &set)?;
     let failed = report.outcomes.iter().find(|outcome| !outcome.is_done());
     if let Some(outcome) = failed {
         let reason = format!("it could not be saved first: {}", outcome.error().unwrap_or("it is gone"));

@@ -8,6 +8,7 @@ use pgrx::{PgList, pg_guard, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg_compat;
 use crate::server::encoding;
+use crate::server::sql;
 use crate::server::user::{ActingAs, Restriction};
 
 unsafe extern "C-unwind" {
@@ -22,7 +23,8 @@ pub struct Statement<'a> {
     pub rights_of: pg_sys::Oid,
     /// Who runs the code of others.
     pub code_as: pg_sys::Oid,
-    /// Whether triggers of the table that it writes are left out; its partitions' are not.
+    /// Whether triggers of the table that it writes are left out, but for those that capture its changes; its partitions'
+    /// are not.
     pub skip_triggers: bool,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Statement<'a> {
         let _owner = ActingAs::user(self.code_as, Restriction::SecurityRestricted);
         let query = analyse(&text, self.rights_of)?;
         let mut receiver = Receiver::new();
+        let capture = if self.skip_triggers { Some(capture_function()?) } else { None };
         // SAFETY: the snapshot sees what this transaction did before and is popped after the executor has ended; the
         // receiver and the text outlive the descriptor. An error on the way is cleaned up by the abort.
         let count = unsafe {
@@ -78,10 +81,10 @@ impl<'a> Statement<'a> {
                 0,
             );
             pg_sys::ExecutorStart(description, 0);
-            if self.skip_triggers {
+            if let Some(capture) = capture {
                 let opened = (*(*description).estate).es_opened_result_relations;
                 for relation in PgList::<pg_sys::ResultRelInfo>::from_pg(opened).iter_ptr() {
-                    (*relation).ri_TrigDesc = std::ptr::null_mut();
+                    keep_only(capture, (*relation).ri_TrigDesc);
                 }
             }
             pg_compat::executor_run(description);
@@ -94,6 +97,50 @@ impl<'a> Statement<'a> {
             count
         };
         receiver.failed.map_or(Ok((count, receiver.rows)), Err)
+    }
+}
+
+fn capture_function() -> Result<pg_sys::Oid> {
+    let found = sql::rows("SELECT 'agent_backup.capture()'::pg_catalog.regprocedure::pg_catalog.oid", &[], |row| row.required(1))?;
+    found.first().copied().ok_or(Error::Internal { object: "statement", reason: "the extension is gone".into() })
+}
+
+/// Takes all triggers but those of one function out of what the executor knows of a table.
+///
+/// # Safety
+/// `triggers` is null, or the executor's own copy, none of which has fired yet.
+unsafe fn keep_only(function: pg_sys::Oid, triggers: *mut pg_sys::TriggerDesc) {
+    // SAFETY: as the caller promises.
+    let Some(known) = (unsafe { triggers.as_mut() }) else { return };
+    let before = std::mem::take(known);
+    // SAFETY: it has as many items as it says.
+    let all = unsafe { std::slice::from_raw_parts_mut(before.triggers, before.numtriggers as usize) };
+    known.triggers = before.triggers;
+    for index in 0..all.len() {
+        if all[index].tgfoid != function {
+            continue;
+        }
+        let (kind, kept) = (all[index].tgtype as u32, known.numtriggers as usize);
+        let (has_old, has_new) = (!all[index].tgoldtable.is_null(), !all[index].tgnewtable.is_null());
+        let is_row = kind & pg_sys::TRIGGER_TYPE_ROW != 0;
+        if kind & pg_sys::TRIGGER_TYPE_INSERT != 0 {
+            known.trig_insert_after_row |= is_row;
+            known.trig_insert_after_statement |= !is_row;
+            known.trig_insert_new_table |= has_new;
+        }
+        if kind & pg_sys::TRIGGER_TYPE_UPDATE != 0 {
+            known.trig_update_after_row |= is_row;
+            known.trig_update_after_statement |= !is_row;
+            known.trig_update_old_table |= has_old;
+            known.trig_update_new_table |= has_new;
+        }
+        if kind & pg_sys::TRIGGER_TYPE_DELETE != 0 {
+            known.trig_delete_after_row |= is_row;
+            known.trig_delete_after_statement |= !is_row;
+            known.trig_delete_old_table |= has_old;
+        }
+        all.swap(kept, index);
+        known.numtriggers += 1;
     }
 }
 

@@ -210,7 +210,7 @@ impl<'a> Receiver<'a> {
 ///
 /// # Safety
 /// `datum` is a non-null value of the column that `take` was planned for.
-unsafe fn copy(
+pub(super) unsafe fn copy(
     take: &mut Take,
     datum: pg_sys::Datum,
     encoding: Encoding,

@@ -281,13 +281,14 @@ pub fn described(oid: pg_sys::Oid) -> Result<Table> {
 /// A whole table whose storage is its own is replaced as one; of all others the rows are.
 fn way(request: &Request, live: &Table) -> Result<Way> {
     let whole = request.mode == Mode::Replace && request.where_clause.is_none() && live.kind == Kind::Table;
-    Ok(if whole && !is_published(live.oid)? { Way::Swap } else { Way::Rows })
+    Ok(if whole && !needs_rows(live.oid)? { Way::Swap } else { Way::Rows })
 }
 
-/// Subscribers get rows, not storage.
-fn is_published(oid: pg_sys::Oid) -> Result<bool> {
+/// Subscribers get rows, not storage, and so does the log of changes.
+fn needs_rows(oid: pg_sys::Oid) -> Result<bool> {
     let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication p CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname::text) AS t \
-                 WHERE t.relid = $1 OR t.relid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1)))";
+                 WHERE t.relid = $1 OR t.relid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1))) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgfoid = 'agent_backup.capture()'::pg_catalog.regprocedure)";
     Ok(sql::rows(query, &[oid.into()], |row| row.required::<bool>(1))? == [true])
 }
 

@@ -1,0 +1,106 @@
+//! What is known of a tracked table, kept from statement to statement until its definition or its policies change.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::journal_changes::{self, Tracked};
+use crate::table::capture::Columns;
+
+use super::Fired;
+
+/// How the rows of a table become entries of the log.
+pub struct Known {
+    oid: pg_sys::Oid,
+    pub tracked: Tracked,
+    pub columns: Columns,
+    /// Fields of the key.
+    pub key: Vec<usize>,
+    /// Owner of the log.
+    pub owner: pg_sys::Oid,
+    /// The transaction and subtransaction that wrote the shape down: once that is undone the shape is not known.
+    made_in: Option<(u64, u32)>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<pg_sys::Oid, Known>> = RefCell::new(HashMap::new());
+    /// Tables that changed since; the server may say so at any time, so nothing else is done then.
+    static STALE: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+    static ALL_STALE: Cell<bool> = const { Cell::new(false) };
+    static IS_LISTENING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Of the table that fired a trigger. It is taken out of what is kept: a trigger inside of this one finds its own.
+pub fn of(fired: &Fired, id: i32) -> Result<Known> {
+    listen();
+    forget_stale();
+    let oid = fired.oid();
+    let kept = KNOWN.with_borrow_mut(|known| known.remove(&oid));
+    if let Some(known) = kept.filter(|known| known.tracked.id == id && known.is_still_written()) {
+        return Ok(known);
+    }
+    journal::as_owner(|| {
+        let tracked = journal_changes::tracked(id)?.ok_or_else(|| Error::NotTracked { table: fired.table() })?;
+        // SAFETY: the relation is open and locked while its trigger runs.
+        let columns = unsafe { Columns::of(fired.relation()) }?;
+        let made_in = journal_changes::know_shape(&columns.shape)?.then(now);
+        let key = columns.shape.key_places();
+        Ok(Known { oid, tracked, key, columns, owner: journal::owner()?, made_in })
+    })
+}
+
+impl Known {
+    /// Keeps it for the next statement.
+    pub fn keep(self) {
+        KNOWN.with_borrow_mut(|known| known.insert(self.oid, self));
+    }
+
+    fn is_still_written(&self) -> bool {
+        match self.made_in {
+            None => true,
+            Some(made_in) => made_in == now(),
+        }
+    }
+}
+
+/// The transaction, and the subtransaction in it.
+fn now() -> (u64, u32) {
+    // SAFETY: reads this backend's state; the transaction writes, so it has an id.
+    unsafe { (pg_sys::GetTopFullTransactionId().value, pg_sys::GetCurrentSubTransactionId()) }
+}
+
+fn forget_stale() {
+    let stale = STALE.take();
+    if ALL_STALE.replace(false) {
+        KNOWN.with_borrow_mut(HashMap::clear);
+    } else if !stale.is_empty() {
+        KNOWN.with_borrow_mut(|known| known.retain(|oid, _| !stale.contains(oid)));
+    }
+}
+
+fn listen() {
+    if IS_LISTENING.replace(true) {
+        return;
+    }
+    // SAFETY: both functions stay for the life of the process, and do no more than note what they are told.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
+        let labels = pg_sys::SysCacheIdentifier::ENUMOID as i32;
+        pg_sys::CacheRegisterSyscacheCallback(labels, Some(labels_changed), pg_sys::Datum::from(0));
+    }
+}
+
+unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    if relation == pg_sys::InvalidOid {
+        ALL_STALE.set(true);
+    } else if KNOWN.with(|known| known.try_borrow().map_or(true, |known| known.contains_key(&relation))) {
+        STALE.with_borrow_mut(|stale| stale.insert(relation));
+    }
+}
+
+unsafe extern "C-unwind" fn labels_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ALL_STALE.set(true);
+}
