@@ -320,3 +320,27 @@ pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Track
         })
     })
 }
+
+/// Writes a mark down; when it was made.
+pub fn make_mark(name: &str, note: Option<&str>) -> Result<TimestampWithTimeZone> {
+    journal::as_owner(|| {
+        let statement = "INSERT INTO agent_backup.marks (mark_name, snapshot, note) \
+                         VALUES ($1, pg_catalog.pg_current_snapshot(), $2) RETURNING marked_at";
+        let times = sql::changed_rows(statement, &[name.into(), note.into()], |row| row.required(1))?;
+        times.first().copied().ok_or(Error::Internal { object: "mark", reason: "it was not made".into() })
+    })
+}
+
+/// Removes a mark.
+pub fn forget_mark(name: &str) -> Result<()> {
+    journal::as_owner(|| sql::execute("DELETE FROM agent_backup.marks WHERE mark_name = $1", &[name.into()]).map(drop))
+}
+
+/// The tables that are tracked now and are still there.
+pub fn tracked_relations() -> Result<Vec<pg_sys::Oid>> {
+    journal::as_owner(|| {
+        let query = "SELECT t.relation::pg_catalog.oid FROM agent_backup.tracked t JOIN pg_catalog.pg_class c ON c.oid = t.relation \
+                     WHERE t.ended_at IS NULL";
+        sql::rows(query, &[], |row| row.required(1))
+    })
+}

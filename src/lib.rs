@@ -8,6 +8,7 @@ mod journal; // the only writer of the catalogue
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_history; // … reads that log
 mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
 mod pg_compat; // where the versions of PostgreSQL differ
@@ -47,6 +48,7 @@ extension_sql_file!(
     requires = ["backups", api::verify::verify_backup_files, api::verify::verify_daily_backups]
 );
 extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
+extension_sql_file!("../sql/81_history.sql", name = "history", requires = ["capture"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -3,18 +3,22 @@
 //! takes and gives `Text` and `Json`, never pgrx's own: so it works in a database of any encoding.
 
 mod argument;
+mod as_of;
 mod backup;
 mod capture;
 pub mod compare;
 mod drill;
 pub mod export;
+mod history;
 pub mod lock_key;
+mod mark;
 mod read;
 mod reconcile;
 mod record;
 mod restore;
 pub mod sets;
 mod track;
+mod undo;
 pub mod verify;
 
 use std::time::Duration;

@@ -100,7 +100,7 @@ fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
 }
 
 /// The text as the value of a key of one column, or as the JSON of several: a literal without a type is a text to SQL.
-fn single(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
+pub fn single(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
     match table.primary_key.as_slice() {
         [column] => Ok(vec![(column.clone(), value.to_owned())]),
         several => match serde_json::from_str(value) {
@@ -111,7 +111,7 @@ fn single(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
 }
 
 /// The object's values for exactly the columns of the key.
-fn columns(table: &Table, value: &Value) -> OurResult<Vec<(String, String)>> {
+pub fn columns(table: &Table, value: &Value) -> OurResult<Vec<(String, String)>> {
     let object = match value {
         Value::Object(object) if object.len() == table.primary_key.len() => object,
         Value::String(_) | Value::Number(_) if table.primary_key.len() == 1 => {

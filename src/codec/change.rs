@@ -63,11 +63,32 @@ pub fn key(fields: &CsvFields, places: &[usize]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// As `key`, of the values of its columns.
+pub fn key_of(values: &[&[u8]]) -> Vec<u8> {
+    if let [only] = values {
+        return only.to_vec();
+    }
+    let mut out = vec![];
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        csv_field(value, Place::Among, &mut out);
+    }
+    out
+}
+
 /// What changes of one key come to, whatever their order: images that came and went again cancel out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Net<T> {
     left: Vec<T>,
     came: Vec<T>,
+}
+
+impl<T> Default for Net<T> {
+    fn default() -> Self {
+        Net { left: Vec::new(), came: Vec::new() }
+    }
 }
 
 /// The row of a key before and after its changes.
@@ -152,6 +173,8 @@ mod tests {
     fn a_key_of_one_column_is_its_text() {
         assert_eq!(key(&fields("\"a,b\",2"), &[0]), Some(b"a,b".to_vec()));
         assert_eq!(key(&fields("\"a,b\",2"), &[1, 0]), Some(b"2,\"a,b\"".to_vec()));
+        assert_eq!(key_of(&[b"2", b"a,b"]), b"2,\"a,b\"");
+        assert_eq!(key_of(&[b"a,b"]), b"a,b");
         assert_eq!(key(&fields("\"a,b\",2"), &[]), None);
         assert_eq!(key(&fields(",2"), &[0]), None);
     }

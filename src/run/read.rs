@@ -150,7 +150,7 @@ fn require_reader(saved: &TableName) -> Result<()> {
 }
 
 /// The relation whose row type it is.
-fn relation_of(row_type: pg_sys::Oid) -> Result<pg_sys::Oid> {
+pub fn relation_of(row_type: pg_sys::Oid) -> Result<pg_sys::Oid> {
     // SAFETY: both look up the catalogue.
     let relation = unsafe { pg_sys::get_typ_typrelid(row_type) };
     if relation != pg_sys::InvalidOid {

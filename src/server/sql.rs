@@ -22,6 +22,27 @@ pub fn rows<T>(query: &str, arguments: &[Argument], mut row: impl FnMut(&Row) ->
     })
 }
 
+/// Runs a query and passes each row on, some at a time, however many there are.
+pub fn each(query: &str, arguments: &[Argument], mut row: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+    const AT_ONCE: std::ffi::c_long = 1000;
+    let (query, arguments) = (encoding::c_string(query)?, datums(arguments)?);
+    Spi::connect(|client| {
+        let mut cursor = client.try_open_cursor(query.as_c_str(), &arguments).map_err(internal)?;
+        loop {
+            pgrx::check_for_interrupts!();
+            let table = cursor.fetch(AT_ONCE).map_err(internal)?;
+            if table.is_empty() {
+                return Ok(());
+            }
+            for tuple in table {
+                row(&Row(tuple))?;
+            }
+            // SAFETY: the rows of this turn, none of which is kept; the next turn makes a table of its own.
+            unsafe { pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable) };
+        }
+    })
+}
+
 /// Runs a statement that writes; the number of rows it touched.
 pub fn execute(statement: &str, arguments: &[Argument]) -> Result<usize> {
     let (statement, arguments) = (encoding::c_string(statement)?, datums(arguments)?);
@@ -160,6 +181,7 @@ without_text!(
     i64,
     f64,
     pg_sys::Oid,
+    Vec<i32>,
     Vec<i64>,
     Vec<Option<i64>>,
     Vec<f64>,

@@ -1,8 +1,15 @@
 //! Changes of tracked tables: transition tables → images → the log, in the writer's own transaction. And back: what the log
 //! says of a row, a table, a moment.
 
+pub mod as_of;
+pub mod back;
+pub mod history;
 mod known;
+pub mod marks;
+pub mod moment;
+pub mod net;
 pub mod track;
+pub mod undo;
 
 use agent_backup_core::codec::change::{self, Changed};
 use agent_backup_core::codec::{CsvFields, RowBatch};

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::run::restore::plan::{Item, Mode, Request};
+use crate::run::restore::plan::{Item, Mapping, Mode, Request};
 use crate::server::sql;
 use crate::server::statement::Statement;
 use crate::table::catalog::{Kind, Table};
@@ -28,7 +28,7 @@ pub fn apply(request: &Request, item: &Item, live: &Table, stage: Stage, staged_
         stage.finish()?;
         return Ok(Changed { inserted: staged_rows, deleted: item.live_rows.cast_unsigned(), updated: 0 });
     }
-    let rows = Rows::new(request, item, live, &stage)?;
+    let rows = Rows::new(live, &stage, &item.mapping, request.where_clause)?;
     // Which rows are meant is decided before any is changed: the filter may ask the table itself.
     rows.keep_filtered()?;
     let changed = match request.mode {
@@ -54,13 +54,13 @@ pub fn apply(request: &Request, item: &Item, live: &Table, stage: Stage, staged_
 const STAGED: &str = "\"the staged row\"";
 
 /// The statements of one table. The table is called by its own name, so that a filter may name it.
-pub(super) struct Rows<'a> {
+pub struct Rows<'a> {
     live: &'a Table,
     stage: &'a Stage,
     /// Quoted.
     columns: Vec<String>,
     /// Columns outside the key.
-    pub(super) plain: Vec<String>,
+    pub plain: Vec<String>,
     /// Columns of the key with their operator.
     key: Vec<(String, String)>,
     /// Columns that the server gives values to, and takes none for in an UPDATE.
@@ -68,12 +68,12 @@ pub(super) struct Rows<'a> {
     /// The table has columns that the staged rows say nothing of.
     has_others: bool,
     filter: Option<String>,
-    pub(super) silence: Silence,
+    pub silence: Silence,
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(request: &Request, item: &Item, live: &'a Table, stage: &'a Stage) -> Result<Self> {
-        let columns: Vec<String> = item.mapping.names().iter().map(|name| ident::quote(name)).collect();
+    pub fn new(live: &'a Table, stage: &'a Stage, mapping: &Mapping, filter: Option<&str>) -> Result<Self> {
+        let columns: Vec<String> = mapping.names().iter().map(|name| ident::quote(name)).collect();
         let query = include_str!("../../../sql/query/primary_key.sql");
         let key = sql::rows(query, &[live.oid.into()], |row| {
             Ok((ident::quote(&row.required::<String>(1)?), row.required::<String>(2)?))
@@ -88,13 +88,13 @@ impl<'a> Rows<'a> {
             plain,
             key,
             fixed,
-            has_others: !item.mapping.new.is_empty(),
-            filter: request.where_clause.map(str::to_owned),
+            has_others: !mapping.new.is_empty(),
+            filter: filter.map(str::to_owned),
             silence: triggers::silence(live)?,
         })
     }
 
-    pub(super) fn execute(&self, text: &str) -> Result<u64> {
+    pub fn execute(&self, text: &str) -> Result<u64> {
         // SAFETY: reads this backend's state.
         let rights_of = unsafe { pg_sys::GetUserId() };
         let skip_triggers = self.silence.is_by_executor();
@@ -110,7 +110,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes the staged rows away that the filter does not name; how many are left.
-    pub(super) fn keep_filtered(&self) -> Result<u64> {
+    pub fn keep_filtered(&self) -> Result<u64> {
         let (stage, name) = (self.stage.name.qualified(), self.name());
         if let Some(filter) = &self.filter {
             self.execute(&format!("DELETE FROM {stage} AS {name} WHERE ((\n{filter}\n) IS NOT TRUE)"))?;
@@ -125,7 +125,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Staged rows for which `condition` holds; the staged row has the table's own name in it.
-    pub(super) fn insert(&self, condition: &str) -> String {
+    pub fn insert(&self, condition: &str) -> String {
         let (table, stage, name) = (self.live.name.qualified(), self.stage.name.qualified(), self.name());
         let columns = self.columns.join(", ");
         // Without a column that both have, each row is one of defaults.
@@ -134,7 +134,7 @@ impl<'a> Rows<'a> {
     }
 
     /// No row of the table has the key of the staged row.
-    pub(super) fn is_absent(&self) -> String {
+    pub fn is_absent(&self) -> String {
         let name = self.name();
         let same: Vec<String> = (self.key.iter())
             .map(|(column, equal)| format!("\"the live row\".{column} {equal} {name}.{column}"))
@@ -144,7 +144,7 @@ impl<'a> Rows<'a> {
     }
 
     /// How many rows of the table have the key of a staged row, and other values.
-    pub(super) fn differing(&self) -> Result<u64> {
+    pub fn differing(&self) -> Result<u64> {
         let (only, table, name, stage) =
             (self.only(), self.live.name.qualified(), self.name(), self.stage.name.qualified());
         self.execute(&format!("SELECT 1 FROM {only}{table} AS {name}, {stage} AS {STAGED} WHERE {}", self.differs()))
@@ -152,7 +152,7 @@ impl<'a> Rows<'a> {
 
     /// Gives rows of the same key whose values differ those of the staged row; how many. Where they cannot be updated in
     /// place they are deleted, and the insert of what is absent brings them back.
-    pub(super) fn overwrite(&self) -> Result<u64> {
+    pub fn overwrite(&self) -> Result<u64> {
         if self.plain.is_empty() {
             return Ok(0);
         }
@@ -174,7 +174,7 @@ impl<'a> Rows<'a> {
     }
 
     /// False where a column outside the key is always the server's to give, and no other column would be lost.
-    pub(super) fn updates_in_place(&self) -> bool {
+    pub fn updates_in_place(&self) -> bool {
         self.has_others || !self.plain.iter().any(|column| self.fixed.contains(column))
     }
 

@@ -47,6 +47,40 @@ pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) ->
     Ok(Filled { rows, is_proved: true })
 }
 
+/// Loads rows that are at hand: CSV in the encoding of files, of these columns; those that the table has not are left out.
+pub fn fill_images(table: &Table, display: &str, columns: &[String], rows: &[u8]) -> Result<()> {
+    let is_here = |name: &String| table.columns.iter().any(|column| column.name == *name && !column.generated);
+    let taken: Vec<(usize, String)> = columns.iter().cloned().enumerate().filter(|(_, name)| is_here(name)).collect();
+    let names: Vec<String> = taken.iter().map(|(_, name)| name.clone()).collect();
+    let unexpected = |reason: String| Error::Internal { object: "staging table", reason };
+    let targets = targets::of(table.oid, &names)?.ok_or_else(|| unexpected("it has indexes or triggers".into()))?;
+    let taken = taken.into_iter().map(|(place, _)| place).zip(targets).collect();
+    let plan = LoadPlan { width: columns.len().max(1), taken, letters: letters() };
+    let loaded = plan.read(rows, |_| true).map_err(|bad| unexpected(bad.reason.to_owned()))?;
+    let mut part = Some(Part { first_row: 0, text_bytes: rows.len() as u64, loaded });
+    let load = Load {
+        relation: table.oid,
+        owner: table.owner,
+        table: display.to_owned(),
+        columns: &names,
+        convert_from: (Encoding::of_database() == Encoding::Converted).then_some(pg_sys::pg_enc::PG_UTF8 as i32),
+        bytes: rows.len() as i64,
+    };
+    load.run(&mut || Ok(part.take()))?;
+    // SAFETY: makes the loaded rows visible to what this transaction reads next.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
+/// Which bytes of a file the threads can take for texts of the database.
+fn letters() -> Letters {
+    match Encoding::of_database() {
+        Encoding::Utf8 => Letters::Utf8,
+        Encoding::Unknown => Letters::Any,
+        Encoding::Converted => Letters::Ascii,
+    }
+}
+
 /// Rows that are looked for: fields of the file, by number, with the very text that they have there.
 pub type Wanted = Vec<(usize, Vec<u8>)>;
 
@@ -85,13 +119,8 @@ fn load_values(
     wanted: Option<Wanted>,
 ) -> Result<u64> {
     let entry = source.csv(number)?;
-    let letters = match Encoding::of_database() {
-        Encoding::Utf8 => Letters::Utf8,
-        Encoding::Unknown => Letters::Any,
-        Encoding::Converted => Letters::Ascii,
-    };
     let taken = mapping.taken.iter().map(|(number, _)| *number).zip(targets).collect();
-    let plan = LoadPlan { width: mapping.in_file.max(1), taken, letters };
+    let plan = LoadPlan { width: mapping.in_file.max(1), taken, letters: letters() };
     let some = wanted.as_ref().map(|wanted| chunks_with(source, number, entry, wanted));
     let work = move |chunk: Chunk, plain: Vec<u8>| -> Checked<Part> {
         let is_wanted = |fields: &CsvFields| wanted.as_ref().is_none_or(|wanted| matches(fields, wanted));

@@ -2,7 +2,7 @@
 //! foreign keys, sequences, statistics, views. One transaction: all of it, or nothing.
 
 pub mod after;
-mod apply;
+pub mod apply;
 mod create;
 pub mod fill;
 pub mod plan;

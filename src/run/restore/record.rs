@@ -167,7 +167,7 @@ impl Bringing<'_> {
         let stage = Stage::create(live, Way::Rows)?;
         let wanted = wanted(self.source, number, live, &key)?;
         fill::fill_matching(self.source, number, &stage.table, &item.mapping, wanted)?;
-        let rows = Rows::new(&request, &item, live, &stage)?;
+        let rows = Rows::new(live, &stage, &item.mapping, request.where_clause)?;
         if rows.keep_filtered()? == 0 {
             rows.silence.end()?;
             stage.finish()?;
@@ -271,7 +271,7 @@ fn is_there(key: &ForeignKey, parent: &TableName, values: &[(String, String)]) -
 }
 
 /// The key as the types of its columns write it, so that `00042` finds 42.
-fn canonical(live: &Table, key: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+pub fn canonical(live: &Table, key: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
     let _formats = Pinned::formats()?;
     key.into_iter()
         .map(|(column, value)| {
