@@ -12,6 +12,7 @@ CREATE TABLE agent_backup.tracked (
     since          timestamptz NOT NULL,
     since_xid      xid8 NOT NULL,
     tracked_by     text NOT NULL DEFAULT session_user,
+    broken_since   timestamptz CHECK (broken_since >= since),
     ended_at       timestamptz CHECK (ended_at >= since)
 );
 CREATE UNIQUE INDEX tracked_relation ON agent_backup.tracked (relation) WHERE ended_at IS NULL;
@@ -28,6 +29,7 @@ COMMENT ON COLUMN agent_backup.tracked.backup_id IS 'The backup that was made wh
 COMMENT ON COLUMN agent_backup.tracked.since IS 'When tracking began';
 COMMENT ON COLUMN agent_backup.tracked.since_xid IS 'The transaction that began it';
 COMMENT ON COLUMN agent_backup.tracked.tracked_by IS 'Who began it';
+COMMENT ON COLUMN agent_backup.tracked.broken_since IS 'Since when its triggers are switched off or dropped; null while they are as track made them';
 COMMENT ON COLUMN agent_backup.tracked.ended_at IS 'When tracking ended; null while it goes on';
 
 CREATE TABLE agent_backup.row_shapes (

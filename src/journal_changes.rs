@@ -247,12 +247,22 @@ pub struct NewTracking<'a> {
     pub truncate_limit: i64,
 }
 
-/// Records that a table is tracked from now on; the number of the tracking.
-pub fn begin(tracking: &NewTracking) -> Result<i32> {
+/// The number of the next tracking.
+pub fn next_id() -> Result<i32> {
     journal::as_owner(|| {
-        let statement = "INSERT INTO agent_backup.tracked (relation, schema_name, table_name, level, on_failure, on_truncate, \
-                truncate_limit, since, since_xid) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.clock_timestamp(), pg_catalog.pg_current_xact_id()) RETURNING tracked_id";
+        let query = "SELECT pg_catalog.nextval('agent_backup.tracked_tracked_id_seq')::pg_catalog.int4";
+        let ids = sql::changed_rows(query, &[], |row| row.required(1))?;
+        ids.first().copied().ok_or(Error::Internal { object: "tracking", reason: "it has no number".into() })
+    })
+}
+
+/// Records that a table is tracked from now on under this number. Its triggers are there already: the watch over them
+/// looks at the tables that are recorded.
+pub fn begin(id: i32, tracking: &NewTracking) -> Result<()> {
+    journal::as_owner(|| {
+        let statement = "INSERT INTO agent_backup.tracked (tracked_id, relation, schema_name, table_name, level, on_failure, on_truncate, \
+                truncate_limit, since, since_xid) OVERRIDING SYSTEM VALUE \
+             VALUES ($8, $1, $2, $3, $4, $5, $6, $7, pg_catalog.clock_timestamp(), pg_catalog.pg_current_xact_id())";
         let arguments = [
             tracking.relation.into(),
             tracking.table.schema.as_str().into(),
@@ -261,9 +271,19 @@ pub fn begin(tracking: &NewTracking) -> Result<i32> {
             tracking.on_failure.into(),
             tracking.on_truncate.into(),
             tracking.truncate_limit.into(),
+            id.into(),
         ];
-        let ids = sql::changed_rows(statement, &arguments, |row| row.required(1))?;
-        ids.first().copied().ok_or(Error::Internal { object: "tracking", reason: "it has no number".into() })
+        sql::execute(statement, &arguments).map(drop)
+    })
+}
+
+/// Records that the triggers of a tracking are whole again after a gap.
+pub fn mended(id: i32) -> Result<()> {
+    journal::as_owner(|| {
+        let statement = "UPDATE agent_backup.tracked SET broken_since = NULL WHERE tracked_id = $1 AND broken_since IS NOT NULL";
+        sql::execute(statement, &[id.into()])?;
+        let statement = "INSERT INTO agent_backup.capture_gaps (tracked_id, reason) VALUES ($1, 'its triggers were missing until now')";
+        sql::execute(statement, &[id.into()]).map(drop)
     })
 }
 
@@ -297,8 +317,8 @@ pub fn end(id: i32) -> Result<()> {
 #[derive(Debug, Clone)]
 pub struct Tracking {
     pub id: i32,
-    pub table: TableName,
     pub since: TimestampWithTimeZone,
+    pub broken_since: Option<TimestampWithTimeZone>,
     pub ended_at: Option<TimestampWithTimeZone>,
     pub backup_id: Option<String>,
 }
@@ -306,16 +326,16 @@ pub struct Tracking {
 /// The trackings of a table, newest first; by its name as well, since it may be gone.
 pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Tracking>> {
     journal::as_owner(|| {
-        let query = "SELECT tracked_id, schema_name, table_name, since, ended_at, backup_id FROM agent_backup.tracked \
+        let query = "SELECT tracked_id, since, broken_since, ended_at, backup_id FROM agent_backup.tracked \
              WHERE CASE WHEN $1 IS NOT NULL THEN relation = $1 ELSE table_name = $2 OR schema_name || '.' || table_name = $2 END \
              ORDER BY tracked_id DESC";
         sql::rows(query, &[relation.into(), table.into()], |row| {
             Ok(Tracking {
                 id: row.required(1)?,
-                table: TableName { schema: row.required(2)?, name: row.required(3)? },
-                since: row.required(4)?,
-                ended_at: row.optional(5)?,
-                backup_id: row.optional(6)?,
+                since: row.required(2)?,
+                broken_since: row.optional(3)?,
+                ended_at: row.optional(4)?,
+                backup_id: row.optional(5)?,
             })
         })
     })

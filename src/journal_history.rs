@@ -19,7 +19,6 @@ pub struct Shape {
     pub id: i64,
     pub columns: Vec<String>,
     pub types: Vec<String>,
-    pub key: Vec<String>,
 }
 
 /// A row as the log has it: a line of CSV in the encoding of files.
@@ -164,9 +163,9 @@ impl Shapes {
 }
 
 fn shape(id: i64) -> Result<Shape> {
-    let query = "SELECT columns, types, key_columns FROM agent_backup.row_shapes WHERE shape_id = $1";
+    let query = "SELECT columns, types FROM agent_backup.row_shapes WHERE shape_id = $1";
     let found = sql::rows(query, &[id.into()], |row| {
-        Ok(Shape { id, columns: row.required(1)?, types: row.required(2)?, key: row.required(3)? })
+        Ok(Shape { id, columns: row.required(1)?, types: row.required(2)? })
     })?;
     found.into_iter().next().ok_or(Error::Internal { object: "log of changes", reason: "a shape is missing".into() })
 }
@@ -228,5 +227,13 @@ pub fn backups_of(schema: Option<&str>, table: &str) -> Result<Vec<BackupOf>> {
                 rows: row.required(5)?,
             })
         })
+    })
+}
+
+/// Until when days of the log were written to files and dropped; none while all is there.
+pub fn sealed_until() -> Result<Option<TimestampWithTimeZone>> {
+    journal::as_owner(|| {
+        let query = "SELECT pg_catalog.max(until_time) FROM agent_backup.sealed_log";
+        Ok(sql::rows(query, &[], |row| row.optional(1))?.into_iter().next().flatten())
     })
 }

@@ -9,8 +9,9 @@ use crate::server::sql;
 
 /// A restore that was done.
 pub struct RestoreRecord {
-    pub backup_id: String,
-    pub set_name: String,
+    /// None where the rows came from the log of changes.
+    pub backup_id: Option<String>,
+    pub set_name: Option<String>,
     pub mode: &'static str,
     pub tables: Vec<String>,
     pub where_clause: Option<String>,
@@ -29,8 +30,8 @@ pub fn record(restore: &RestoreRecord) -> Result<i64> {
                          SELECT $1, $2, $3, $4, $5, $6, t.now - pg_catalog.make_interval(secs => $7), t.now, $8, $9, $10 \
                            FROM (SELECT pg_catalog.clock_timestamp() AS now) AS t RETURNING restore_id";
         let arguments = [
-            restore.backup_id.as_str().into(),
-            restore.set_name.as_str().into(),
+            restore.backup_id.as_deref().into(),
+            restore.set_name.as_deref().into(),
             restore.mode.into(),
             restore.tables.clone().into(),
             restore.where_clause.as_deref().into(),

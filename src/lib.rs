@@ -49,6 +49,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
 extension_sql_file!("../sql/81_history.sql", name = "history", requires = ["capture"]);
+extension_sql_file!("../sql/82_log.sql", name = "log", requires = ["history", api::export::export_table]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

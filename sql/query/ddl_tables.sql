@@ -148,7 +148,8 @@ index_options AS MATERIALIZED (
 ),
 trg AS MATERIALIZED (
     SELECT t.oid, t.tgname, t.tgenabled, t.tgparentid, p.tgenabled AS parent_enabled, r.pos, r.name AS table_name, r.is_table, r.word
-    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_trigger AS x WHERE x.tgrelid = r.oid AND NOT x.tgisinternal OFFSET 0) AS t
+    FROM rel AS r CROSS JOIN LATERAL (SELECT * FROM pg_trigger AS x WHERE x.tgrelid = r.oid AND NOT x.tgisinternal
+         AND x.tgfoid <> 'agent_backup.capture()'::regprocedure OFFSET 0) AS t
     LEFT JOIN pg_trigger AS p ON p.oid = t.tgparentid
 ),
 rul AS MATERIALIZED (

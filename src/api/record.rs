@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::api::argument::{json, required};
 use crate::error::{Error, Result as OurResult};
-use crate::run::restore::record::{self, Choices, Outcome};
+use crate::run::restore::record::{self, Choices, Outcome, Wanted};
 use crate::server::convert::Jsonb;
 use crate::server::message::answer;
 use crate::server::text::{Json, Text};
@@ -40,7 +40,7 @@ fn restore_record(
             name!(table_name, Text),
             name!(key, Jsonb),
             name!(status, &'static str),
-            name!(backup_id, Text),
+            name!(backup_id, Option<Text>),
             name!(details, Text),
         ),
     >,
@@ -68,7 +68,7 @@ fn restore_record_by_columns(
             name!(table_name, Text),
             name!(key, Jsonb),
             name!(status, &'static str),
-            name!(backup_id, Text),
+            name!(backup_id, Option<Text>),
             name!(details, Text),
         ),
     >,
@@ -81,7 +81,7 @@ fn restore_record_by_columns(
 }
 
 /// The rows of either form of the function.
-type Row = (Text, Jsonb, &'static str, Text, Text);
+type Row = (Text, Jsonb, &'static str, Option<Text>, Text);
 
 fn run(
     table_name: Option<Text>,
@@ -90,8 +90,8 @@ fn run(
     as_of: Option<TimestampWithTimeZone>,
     choices: Choices,
 ) -> OurResult<TableIterator<'static, Row>> {
-    let done =
-        record::run(&required(table_name, "table_name")?, key, &required(set_name, "set_name")?, as_of, choices)?;
+    let set = required(set_name, "set_name")?;
+    let done = record::run(&required(table_name, "table_name")?, key, &Wanted { set: &set, as_of, choices })?;
     Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
 }
 
@@ -143,5 +143,5 @@ fn row(outcome: Outcome) -> Row {
     let key: Map<String, Value> =
         outcome.key.into_iter().map(|(column, value)| (column, Value::String(value))).collect();
     let key = Jsonb(Value::Object(key).to_string().into_bytes());
-    (outcome.table.into(), key, outcome.status, outcome.backup_id.into(), outcome.details.into())
+    (outcome.table.into(), key, outcome.status, outcome.backup_id.map(Text::from), outcome.details.into())
 }

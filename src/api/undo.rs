@@ -67,8 +67,9 @@ fn undo_since(
 ///
 /// `SELECT * FROM agent_backup.restore_table_as_of('agent_approvals', now() - interval '5 minutes', confirm => true);`
 ///
-/// `as_of`: the moment, or `mark`: the name of one. Only rows that changed since are touched, as `undo` does it. To look
-/// first, or to bring the rows into another table, use `read_as_of`.
+/// `as_of`: the moment, or `mark`: the name of one. Only rows that changed since are touched, as `undo` does it. A table that
+/// is gone is made and filled from the newest backup before the moment, which only a superuser may, and brought forward from
+/// there; it is not tracked then. To look first, or to bring the rows into another table, use `read_as_of`.
 ///
 /// Errors: as `undo`; 22023 for a moment in the future.
 #[pg_extern(schema = "agent_backup", name = "restore_table_as_of")]

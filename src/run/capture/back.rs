@@ -1,14 +1,19 @@
 //! Tables brought back: to a moment, or to what they were before some changes since a mark.
 
+use std::time::Instant;
+
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes;
+use crate::journal_changes::{self, Tracking};
+use crate::journal_history::{self, BackupOf};
+use crate::journal_restores::{self, RestoreRecord};
 use crate::run::capture::moment::{self, Moment};
-use crate::run::capture::undo::{self, Doing, Outcome};
-use crate::run::restore::after;
-use crate::run::restore::plan::Step;
+use crate::run::capture::undo::{self, Direction, Doing, Outcome};
+use crate::run::restore::plan::{Mode, Request, Step, Tables};
+use crate::run::restore::{self, after};
+use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
 use crate::server::{failpoint, snapshot};
 use crate::table::catalog::Table;
@@ -30,10 +35,10 @@ pub struct Report {
     pub order: &'static str,
 }
 
-/// Brings one table back to a moment.
+/// Brings one table back to a moment; one that is gone is made and filled from a backup first.
 pub fn table_as_of(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
-    let oid = ident::resolve(table)?;
-    run(&[oid], moment, &Whose::default(), doing)
+    let Some(oid) = ident::find(table)? else { return forward(table, moment, doing) };
+    run(&[oid], moment, "as_of", &Whose::default(), doing)
 }
 
 /// Takes changes since a mark back, of the tables named or of all that are tracked.
@@ -47,10 +52,11 @@ pub fn undo(mark: &str, tables: Option<&[String]>, whose: &Whose, doing: Doing) 
         Some(tables) => tables.iter().map(|table| ident::resolve(table)).collect::<Result<Vec<_>>>()?,
         None => journal_changes::tracked_relations()?,
     };
-    run(&oids, &moment, whose, doing)
+    run(&oids, &moment, "undo", whose, doing)
 }
 
-fn run(oids: &[pg_sys::Oid], moment: &Moment, whose: &Whose, doing: Doing) -> Result<Report> {
+fn run(oids: &[pg_sys::Oid], moment: &Moment, mode: &'static str, whose: &Whose, doing: Doing) -> Result<Report> {
+    let begun = Instant::now();
     snapshot::require_writable()?;
     if snapshot::is_fixed() {
         return Err(Error::FixedSnapshot);
@@ -70,11 +76,93 @@ fn run(oids: &[pg_sys::Oid], moment: &Moment, whose: &Whose, doing: Doing) -> Re
         if let Some(condition) = &condition {
             later = later.and(condition);
         }
-        outcomes.push(undo::table(table, later.selection(), doing)?);
+        outcomes.push(undo::table(table, later.selection(), Direction::Back, doing)?);
         failpoint::reach("undone")?;
     }
-    let steps = if doing == Doing::Apply { finish(&oids)? } else { Vec::new() };
+    if doing == Doing::Plan {
+        return Ok(Report { outcomes, steps: Vec::new(), order: moment.order()? });
+    }
+    let steps = finish(&oids)?;
+    let changed: u64 = outcomes.iter().map(|outcome| outcome.restored + outcome.removed + outcome.reverted).sum();
+    if changed > 0 {
+        journal_restores::record(&RestoreRecord {
+            backup_id: None,
+            set_name: None,
+            mode,
+            tables: outcomes.iter().map(|outcome| outcome.table.clone()).collect(),
+            where_clause: Some(moment.shown()?),
+            row_count: changed.cast_signed(),
+            took: begun.elapsed(),
+            safety_backup_id: None,
+            undoes: None,
+        })?;
+    }
     Ok(Report { outcomes, steps, order: moment.order()? })
+}
+
+/// A table that is gone: restored from the newest backup before the moment, and then the changes from there to the moment.
+fn forward(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
+    snapshot::require_writable()?;
+    if snapshot::is_fixed() {
+        return Err(Error::FixedSnapshot);
+    }
+    let (tracking, source) = base(table, moment)?;
+    let mut outcome = Outcome { table: table.to_owned(), ..Outcome::default() };
+    let request = Request {
+        source: &source,
+        tables: Tables::One { table, target: None },
+        mode: Mode::Replace,
+        where_clause: None,
+        create_missing: true,
+        safety_backup: false,
+        allow_drift: false,
+        count_rows: false,
+        is_drill: false,
+    };
+    let mut steps = if doing == Doing::Plan { restore::show(&request)? } else { restore::run(&request, None)? };
+    if doing == Doing::Apply {
+        let oid = ident::resolve(table)?;
+        let live = undo::lock(oid, doing)?;
+        let mut since = moment.later(tracking.id)?;
+        let seen = ident::literal(&source.manifest().snapshot);
+        since.condition = format!(
+            "NOT ({}) AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, {seen}::pg_catalog.pg_snapshot)",
+            since.condition
+        );
+        outcome = undo::table(&live, since.selection(), Direction::Forward, doing)?;
+        if outcome.conflicts > 0 {
+            let reason = format!("{} of its rows are not as the log says", outcome.conflicts);
+            return Err(not_covered(table, reason));
+        }
+        steps.extend(finish(&[oid])?);
+    }
+    Ok(Report { outcomes: vec![outcome], steps, order: moment.order()? })
+}
+
+/// The tracking of a table that is gone, and the newest backup before the moment that its log reaches on from.
+fn base(table: &str, moment: &Moment) -> Result<(Tracking, Source)> {
+    let trackings = journal_changes::trackings(None, table)?;
+    let Some(tracking) = trackings.into_iter().find(|tracking| tracking.since <= moment.at()) else {
+        return Err(Error::UnknownTable { name: table.to_owned(), near: Vec::new() });
+    };
+    let gaps = journal_history::gaps(tracking.id)?;
+    let (schema, name) = table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema), name));
+    let backups = journal_history::backups_of(schema, name)?;
+    let is_base = |backup: &&BackupOf| {
+        // The baseline is made in the transaction that began the tracking, a moment later.
+        let reaches = backup.started_at >= tracking.since || tracking.backup_id.as_ref() == Some(&backup.id);
+        let gap = gaps.iter().any(|(at, _)| *at >= backup.started_at && *at <= moment.at());
+        reaches && backup.started_at <= moment.at() && !gap
+    };
+    let Some(backup) = backups.iter().rev().find(is_base) else {
+        return Err(not_covered(table, "no backup since tracking began is older, or changes are missing after it".into()));
+    };
+    Ok((tracking.clone(), source::find(&backup.id, &backup.set_name)?))
+}
+
+fn not_covered(table: &str, reason: String) -> Error {
+    let hint = format!("See agent_backup.recovery_points({}).", ident::literal(table));
+    Error::NotCovered { table: table.to_owned(), reason, hint }
 }
 
 fn finish(oids: &[pg_sys::Oid]) -> Result<Vec<Step>> {

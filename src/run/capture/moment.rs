@@ -125,6 +125,9 @@ pub fn covered(table: &str, relation: Option<pgrx::pg_sys::Oid>, moment: &Moment
     if moment.at() < newest.since {
         return refuse(format!("tracking began at {}", newest.since));
     }
+    if let Some(until) = journal_history::sealed_until()?.filter(|until| moment.at() < *until) {
+        return refuse(format!("the changes until {until} were written to files, see agent_backup.sealed_log"));
+    }
     let gaps = journal_history::gaps(newest.id)?;
     match gaps.into_iter().find(|(at, _)| *at > moment.at()) {
         Some((at, reason)) => refuse(format!("changes are missing at {at}: {reason}")),

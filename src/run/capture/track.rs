@@ -57,11 +57,18 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
         // Sessions that know it read it anew.
         // SAFETY: the table is locked.
         unsafe { pg_sys::CacheInvalidateRelcacheByRelid(oid) };
-        let details = "it was tracked already; its policies are as given".to_owned();
+        let mut details = "it was tracked already; its policies are as given".to_owned();
+        if going_on.broken_since.is_some() {
+            drop_triggers(going_on.id)?;
+            make_triggers(&table, level, going_on.id)?;
+            journal_changes::mended(going_on.id)?;
+            details.push_str("; its triggers were missing and are there again, which leaves a gap");
+        }
         return Ok(Begun { table: display, level, backup_id: going_on.backup_id, details });
     }
-    let id = journal_changes::begin(&new)?;
+    let id = journal_changes::next_id()?;
     make_triggers(&table, level, id)?;
+    journal_changes::begin(id, &new)?;
     let backup_id = baseline.then(|| backup::baseline(&table.name)).transpose()?;
     if let Some(backup_id) = &backup_id {
         journal_changes::note_baseline(id, backup_id)?;
@@ -81,14 +88,18 @@ pub fn untrack(table: &str) -> Result<String> {
     lock::table(oid, pg_sys::ShareRowExclusiveLock, &name.display())?;
     privilege::require_owner(export::lock_and_describe(oid)?.owner, &name.display())?;
     let tracking = going_on(oid)?.ok_or_else(|| Error::NotTracked { table: name.display() })?;
+    journal_changes::end(tracking.id)?;
+    drop_triggers(tracking.id)?;
+    Ok(name.display())
+}
+
+fn drop_triggers(id: i32) -> Result<()> {
     journal::as_owner(|| {
-        for (trigger, table) in triggers(tracking.id)? {
+        for (trigger, table) in triggers(id)? {
             sql::execute(&format!("DROP TRIGGER {trigger} ON {table}"), &[])?;
         }
         Ok(())
-    })?;
-    journal_changes::end(tracking.id)?;
-    Ok(name.display())
+    })
 }
 
 fn going_on(oid: pg_sys::Oid) -> Result<Option<journal_changes::Tracking>> {

@@ -47,6 +47,15 @@ pub enum Doing {
     Apply,
 }
 
+/// Which rows are to be there in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Those before the changes.
+    Back,
+    /// Those after them.
+    Forward,
+}
+
 /// Locks a table for this; what it is. Errors: the caller must be its owner.
 pub fn lock(oid: pg_sys::Oid, doing: Doing) -> Result<Table> {
     let display = ident::name_of(oid)?.display();
@@ -59,16 +68,20 @@ pub fn lock(oid: pg_sys::Oid, doing: Doing) -> Result<Table> {
     Ok(live)
 }
 
-/// Takes the selected changes of a locked table back. Foreign keys are the caller's to check.
-pub fn table(live: &Table, selection: Selection, doing: Doing) -> Result<Outcome> {
+/// Takes the selected changes of a locked table back, or makes them again. Foreign keys are the caller's to check.
+pub fn table(live: &Table, selection: Selection, direction: Direction, doing: Doing) -> Result<Outcome> {
     let _formats = Pinned::formats()?;
     let _snapshot = Snapshot::push()?;
     let (mut before, mut after) = (Staging::new(live)?, Staging::new(live)?);
     net::of(selection, |change| {
-        if let Some(image) = change.before {
+        let (wanted, expected) = match direction {
+            Direction::Back => (change.before, change.after),
+            Direction::Forward => (change.after, change.before),
+        };
+        if let Some(image) = wanted {
             before.put(image)?;
         }
-        change.after.map_or(Ok(()), |image| after.put(image))
+        expected.map_or(Ok(()), |image| after.put(image))
     })?;
     let pair = Pair { live, before: before.finish()?, after: after.finish()? };
     let outcome = if live.primary_key.is_empty() { pair.without_key(doing)? } else { pair.by_key(doing)? };

@@ -5,6 +5,7 @@ pub mod after;
 pub mod apply;
 mod create;
 pub mod fill;
+mod logged;
 pub mod plan;
 pub mod record;
 pub mod trial;
@@ -259,8 +260,8 @@ fn record(
     let rows =
         items.iter().filter_map(|item| request.source.csv(item.number).ok()).map(|entry| entry.rows).sum::<u64>();
     RestoreRecord {
-        backup_id: request.source.id().to_owned(),
-        set_name: request.source.manifest().set_name.clone(),
+        backup_id: Some(request.source.id().to_owned()),
+        set_name: Some(request.source.manifest().set_name.clone()),
         mode: request.mode.name(),
         tables: items.iter().map(|item| item.target.display()).collect(),
         where_clause: request.where_clause.map(str::to_owned),

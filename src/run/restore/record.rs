@@ -13,6 +13,7 @@ use crate::journal_restores::{self, RestoreRecord};
 use crate::run::restore::after::{self, ForeignKey};
 use crate::run::restore::apply::Rows;
 use crate::run::restore::fill;
+use crate::run::restore::logged;
 use crate::run::restore::plan::{self, Item, Mode, Request, Tables};
 use crate::run::source::{self, Location, Source};
 use crate::server::pin::Pinned;
@@ -37,18 +38,28 @@ pub struct Outcome {
     pub key: Vec<(String, String)>,
     /// `restored`, `overwritten`, `exists` (and differs), `unchanged`.
     pub status: &'static str,
-    pub backup_id: String,
+    /// None where it came from the log of changes.
+    pub backup_id: Option<String>,
     pub details: String,
 }
 
-/// Brings a record back from the newest backup before `as_of` that has it. Errors: `RecordNotFound`, `ParentMissing`.
-pub fn run(
-    table: &str,
-    key: &dyn Fn(&Table) -> Result<Vec<(String, String)>>,
-    set: &str,
-    as_of: Option<TimestampWithTimeZone>,
-    choices: Choices,
-) -> Result<Vec<Outcome>> {
+/// Gives the columns and values of a key, of the table that it is of.
+pub type Key<'a> = dyn Fn(&Table) -> Result<Vec<(String, String)>> + 'a;
+
+/// What is wanted of a record.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub set: &'a str,
+    pub as_of: Option<TimestampWithTimeZone>,
+    pub choices: Choices,
+}
+
+/// Parents of parents that come along, at most.
+pub const MOST_PARENTS: u32 = 32;
+
+/// Brings a record back: from the log of changes where its table is tracked, else from the newest backup before `as_of`
+/// that has it. Errors: `RecordNotFound`, `ParentMissing`.
+pub fn run(table: &str, key: &Key, wanted: &Wanted) -> Result<Vec<Outcome>> {
     snapshot::require_writable()?;
     if snapshot::is_fixed() {
         return Err(Error::FixedSnapshot);
@@ -56,27 +67,37 @@ pub fn run(
     let begun = Instant::now();
     let plans = Pinned::nothing();
     plans.set("jit", "off")?;
+    let outcomes = bring(table, key, wanted, 0)?;
+    record(wanted.set, &outcomes, begun)?;
+    Ok(outcomes)
+}
+
+/// As `run`, within another.
+pub fn bring(table: &str, key: &Key, wanted: &Wanted, depth: u32) -> Result<Vec<Outcome>> {
+    if let Some(outcomes) = logged::bring(table, key, wanted, depth)? {
+        return Ok(outcomes);
+    }
     let mut looked = 0;
-    for listed in journal::listed(Some(set))? {
-        let is_later = as_of.is_some_and(|as_of| listed.started_at > as_of);
+    for listed in journal::listed(Some(wanted.set))? {
+        let is_later = wanted.as_of.is_some_and(|as_of| listed.started_at > as_of);
         if listed.status != "complete" || is_later {
             continue;
         }
         let source = source::open(Location::of(listed))?;
-        let mut bringing = Bringing { source: &source, choices, outcomes: Vec::new(), seen: HashSet::new() };
+        let mut bringing =
+            Bringing { source: &source, choices: wanted.choices, outcomes: Vec::new(), seen: HashSet::new() };
         if bringing.find(table, key)? {
-            record(&source, &bringing.outcomes, begun)?;
             return Ok(bringing.outcomes);
         }
         looked += 1;
     }
     if looked == 0 {
-        return Err(Error::NoBackup { set: set.to_owned() });
+        return Err(Error::NoBackup { set: wanted.set.to_owned() });
     }
     Err(Error::RecordNotFound { table: table.to_owned(), backups: looked })
 }
 
-fn record(source: &Source, outcomes: &[Outcome], begun: Instant) -> Result<()> {
+fn record(set: &str, outcomes: &[Outcome], begun: Instant) -> Result<()> {
     let written: Vec<&Outcome> =
         outcomes.iter().filter(|outcome| ["restored", "overwritten"].contains(&outcome.status)).collect();
     if written.is_empty() {
@@ -84,8 +105,8 @@ fn record(source: &Source, outcomes: &[Outcome], begun: Instant) -> Result<()> {
     }
     let of_first = written.first().map(|outcome| shown(&outcome.key));
     journal_restores::record(&RestoreRecord {
-        backup_id: source.id().to_owned(),
-        set_name: source.manifest().set_name.clone(),
+        backup_id: written.iter().find_map(|outcome| outcome.backup_id.clone()),
+        set_name: Some(set.to_owned()),
         mode: "record",
         tables: written.iter().map(|outcome| outcome.table.clone()).collect(),
         where_clause: of_first,
@@ -113,7 +134,7 @@ struct Bringing<'a> {
 
 impl Bringing<'_> {
     /// False where the backup has no such table or no such record.
-    fn find(&mut self, table: &str, key: &dyn Fn(&Table) -> Result<Vec<(String, String)>>) -> Result<bool> {
+    fn find(&mut self, table: &str, key: &Key) -> Result<bool> {
         let number = match self.source.member(table) {
             Ok((number, _)) => number,
             Err(Error::NotInBackup { near, .. }) if ident::find(table)?.is_none() => {
@@ -165,7 +186,7 @@ impl Bringing<'_> {
         let live = item.live.as_ref().ok_or_else(|| Error::Replaced { table: name.display() })?;
         let _formats = Pinned::formats()?;
         let stage = Stage::create(live, Way::Rows)?;
-        let wanted = wanted(self.source, number, live, &key)?;
+        let wanted = wanted_fields(self.source, number, live, &key)?;
         fill::fill_matching(self.source, number, &stage.table, &item.mapping, wanted)?;
         let rows = Rows::new(live, &stage, &item.mapping, request.where_clause)?;
         if rows.keep_filtered()? == 0 {
@@ -174,32 +195,17 @@ impl Bringing<'_> {
             return Ok(false);
         }
         self.parents(live, &stage, &filter)?;
-        let status = self.write(&rows)?;
+        let status = write(&rows, self.choices)?;
         rows.silence.end()?;
         stage.finish()?;
         self.outcomes.push(Outcome {
             table: name.display(),
             status,
-            backup_id: self.source.id().to_owned(),
+            backup_id: Some(self.source.id().to_owned()),
             details: self.details(&item, status),
             key,
         });
         Ok(true)
-    }
-
-    fn write(&self, rows: &Rows) -> Result<&'static str> {
-        if rows.execute(&rows.insert(&rows.is_absent()))? > 0 {
-            return Ok("restored");
-        }
-        if rows.plain.is_empty() || rows.differing()? == 0 {
-            return Ok("unchanged");
-        }
-        if !self.choices.overwrite {
-            return Ok("exists");
-        }
-        rows.overwrite()?;
-        rows.execute(&rows.insert(&rows.is_absent()))?;
-        Ok("overwritten")
     }
 
     fn details(&self, item: &Item, status: &str) -> String {
@@ -231,7 +237,7 @@ impl Bringing<'_> {
                 key: shown(&values),
             };
             // A row may refer to itself.
-            if key.parent == live.oid && self.is_itself(live, stage, &key, filter)? {
+            if key.parent == live.oid && is_itself(live, stage, &key, filter)? {
                 continue;
             }
             if !self.choices.with_parents {
@@ -244,17 +250,34 @@ impl Bringing<'_> {
         }
         Ok(())
     }
+}
 
-    fn is_itself(&self, live: &Table, stage: &Stage, key: &ForeignKey, filter: &str) -> Result<bool> {
-        let same = key.equalities("", "");
-        let name = ident::quote(&live.name.name);
-        let text = format!("SELECT 1 FROM {} AS {name} WHERE {filter} AND {same}", stage.name.qualified());
-        Ok(!Statement::reading(&text, journal::owner()?, live.owner).rows()?.is_empty())
+/// Writes the staged record where it is absent, or other; what became of it.
+pub fn write(rows: &Rows, choices: Choices) -> Result<&'static str> {
+    if rows.execute(&rows.insert(&rows.is_absent()))? > 0 {
+        return Ok("restored");
     }
+    if rows.plain.is_empty() || rows.differing()? == 0 {
+        return Ok("unchanged");
+    }
+    if !choices.overwrite {
+        return Ok("exists");
+    }
+    rows.overwrite()?;
+    rows.execute(&rows.insert(&rows.is_absent()))?;
+    Ok("overwritten")
+}
+
+/// Whether the staged record is the very row that it refers to.
+pub fn is_itself(live: &Table, stage: &Stage, key: &ForeignKey, filter: &str) -> Result<bool> {
+    let same = key.equalities("", "");
+    let name = ident::quote(&live.name.name);
+    let text = format!("SELECT 1 FROM {} AS {name} WHERE {filter} AND {same}", stage.name.qualified());
+    Ok(!Statement::reading(&text, journal::owner()?, live.owner).rows()?.is_empty())
 }
 
 /// The values that the staged record refers to by a key; none where one is null.
-fn referred(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> Result<Option<Vec<(String, String)>>> {
+pub fn referred(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> Result<Option<Vec<(String, String)>>> {
     let name = ident::quote(&live.name.name);
     let columns: Vec<String> = key.columns.iter().map(|column| format!("{name}.{column}")).collect();
     let text = format!("SELECT {} FROM {} AS {name} WHERE {filter}", columns.join(", "), stage.name.qualified());
@@ -265,9 +288,15 @@ fn referred(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> Resu
 }
 
 /// Whether the parent is there, locked as the server's own check locks it.
-fn is_there(key: &ForeignKey, parent: &TableName, values: &[(String, String)]) -> Result<bool> {
+pub fn is_there(key: &ForeignKey, parent: &TableName, values: &[(String, String)]) -> Result<bool> {
     let text = format!("SELECT 1 FROM {} WHERE {} FOR KEY SHARE", key.parent_name, condition(parent, values)?);
     Ok(!Statement::reading(&text, journal::owner()?, key.parent_owner).rows()?.is_empty())
+}
+
+/// Whether the table has a row of this key.
+pub fn is_live(live: &Table, key: &[(String, String)]) -> Result<bool> {
+    let text = format!("SELECT 1 FROM {} WHERE {}", live.name.qualified(), condition(&live.name, key)?);
+    Ok(!Statement::reading(&text, journal::owner()?, live.owner).rows()?.is_empty())
 }
 
 /// The key as the types of its columns write it, so that `00042` finds 42.
@@ -294,7 +323,7 @@ fn literal(live: &Table, column: &str, value: &str) -> Result<String> {
 }
 
 /// The condition that a row has the key, by the operators of the primary key where the columns are its.
-fn condition(name: &TableName, key: &[(String, String)]) -> Result<String> {
+pub fn condition(name: &TableName, key: &[(String, String)]) -> Result<String> {
     let oid = ident::oid_of(name).ok_or_else(|| unexpected("no table"))?;
     let live = plan::described(oid)?;
     let query = include_str!("../../../sql/query/primary_key.sql");
@@ -310,7 +339,7 @@ fn condition(name: &TableName, key: &[(String, String)]) -> Result<String> {
 
 /// The fields of the file that tell the record, of columns whose equal values have equal texts; the others are
 /// compared by the server.
-fn wanted(source: &Source, number: usize, live: &Table, key: &[(String, String)]) -> Result<fill::Wanted> {
+fn wanted_fields(source: &Source, number: usize, live: &Table, key: &[(String, String)]) -> Result<fill::Wanted> {
     let member = source.manifest().members.get(number).ok_or_else(|| unexpected("no member"))?;
     let stored: Vec<&str> = member.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
     let mut wanted = Vec::new();
