@@ -1,12 +1,10 @@
-//! The only writer of the log of changes. It is written from inside the statements of users, so its plans are kept.
+//! The only writer of the log of changes. It is written from inside the statements of users.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use agent_backup_core::codec::change::Changed;
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::pg_sys::{self, BuiltinOid, PgOid};
-use pgrx::spi::{OwnedPreparedStatement, Spi};
-use pgrx::IntoDatum;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::ident::TableName;
@@ -16,6 +14,7 @@ use crate::server::sql;
 use crate::server::subtransaction;
 use crate::server::text::Raw;
 use crate::server::user::{ActingAs, Restriction};
+use crate::table::append::{self, Appending};
 use crate::table::capture::Shape;
 
 /// What tracking a table means.
@@ -110,9 +109,11 @@ pub fn record_gap(id: i32, reason: &str) -> Result<()> {
 
 /// One changed row.
 pub struct Change<'a> {
+    /// I, U, D or T.
+    pub operation: u8,
     pub key: Option<Vec<u8>>,
-    pub old_key: Option<Vec<u8>>,
     pub image: &'a [u8],
+    /// Of an update.
     pub changed: Option<Changed>,
 }
 
@@ -120,82 +121,102 @@ pub struct Change<'a> {
 pub struct Statement {
     pub tracked_id: i32,
     pub shape_id: i64,
-    /// I, U, D or T.
-    pub operation: u8,
     /// Who owns the log.
     pub owner: pg_sys::Oid,
 }
 
-const COLUMNS: &str = "INSERT INTO agent_backup.change_log (changed_at, xid, tracked_id, shape_id, operation, \
-    session_user_name, application_name, row_key, old_key, image, old_columns, old_values)";
-
-thread_local! {
-    static ONE: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
-    static MANY: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
-}
+/// Columns of `agent_backup.change_log`.
+const WIDTH: usize = 12;
 
 /// Appends changes to the log, in their order.
 pub fn append(statement: &Statement, changes: &[Change]) -> Result<()> {
-    let user = Raw(encoding::to_server(&crate::ident::session_role()?)?.into_owned());
+    let user = encoding::to_server(&crate::ident::session_role()?)?.into_owned();
     // SAFETY: both read this backend's state; the name is NUL-terminated.
     let (now, xid, application) = unsafe {
         let name = pg_sys::application_name;
         let name = if name.is_null() { Vec::new() } else { std::ffi::CStr::from_ptr(name).to_bytes().to_vec() };
-        (pg_sys::GetCurrentTimestamp(), pg_sys::GetTopFullTransactionId().value, Raw(name))
+        (pg_sys::GetCurrentTimestamp(), pg_sys::GetTopFullTransactionId().value, name)
     };
-    // SAFETY: a full transaction id is a word, and a moment is one.
-    let (moment, transaction) = unsafe {
-        (DatumWithOid::new(now, pg_sys::TIMESTAMPTZOID), DatumWithOid::new(xid.cast_signed(), pg_sys::XID8OID))
-    };
-    let mut arguments: Vec<DatumWithOid> = vec![
-        moment,
-        transaction,
-        statement.tracked_id.into(),
-        statement.shape_id.into(),
-        statement.operation.cast_signed().into(),
-        user.into(),
-        application.into(),
-    ];
     let _owner = ActingAs::user(statement.owner, Restriction::OwnStatements);
-    if let [change] = changes {
-        let (columns, values) = old(change)?;
-        arguments.extend([
-            raw(change.key.as_deref())?.into(),
-            raw(change.old_key.as_deref())?.into(),
-            raw(Some(change.image))?.into(),
-            columns.into(),
-            values.into(),
-        ]);
-        let query = format!("{COLUMNS} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::pg_catalog.int2[], $12)");
-        return run(&ONE, &query, &types(false), &arguments);
-    }
-    let texts = |of: &dyn Fn(&Change) -> Result<Option<Raw>>| changes.iter().map(of).collect::<Result<Vec<_>>>();
-    let (mut columns, mut values) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
+    let (mut log, sequence) = open(now)?;
     for change in changes {
-        let (numbers, before) = old(change)?;
-        columns.push(numbers);
-        values.push(before);
+        let number = append::next_number(sequence)?;
+        let row = || {
+            let (columns, values) = old(change)?;
+            Ok(vec![
+                number.into_datum(),
+                now.into_datum(),
+                xid.cast_signed().into_datum(),
+                statement.tracked_id.into_datum(),
+                statement.shape_id.into_datum(),
+                change.operation.cast_signed().into_datum(),
+                raw(change.key.as_deref())?.into_datum(),
+                raw(Some(change.image))?.into_datum(),
+                columns.into_datum(),
+                values.into_datum(),
+                Raw(user.clone()).into_datum(),
+                Raw(application.clone()).into_datum(),
+            ])
+        };
+        // SAFETY: the values are those of the columns of the log, which sql/80_capture.sql makes.
+        unsafe { log.put(row)? };
     }
-    arguments.extend([
-        texts(&|change| raw(change.key.as_deref()))?.into(),
-        texts(&|change| raw(change.old_key.as_deref()))?.into(),
-        texts(&|change| raw(Some(change.image)))?.into(),
-        columns.into(),
-        values.into(),
-    ]);
-    let query = format!(
-        "{COLUMNS} SELECT $1, $2, $3, $4, $5, $6, $7, c.row_key, c.old_key, c.image, c.old_columns::pg_catalog.int2[], \
-         c.old_values FROM ROWS FROM (pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), \
-         pg_catalog.unnest($12)) AS c(row_key, old_key, image, old_columns, old_values)"
-    );
-    run(&MANY, &query, &types(true), &arguments)
+    Ok(())
 }
 
-/// The fields that an update changed, as an array in text, and their values before.
-fn old(change: &Change) -> Result<(Option<Raw>, Option<Raw>)> {
+thread_local! {
+    /// The day that was written to last, the partition that takes it, and the sequence.
+    static LEAF: Cell<Option<(i64, pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
+}
+
+/// Forgets which partition takes which day: partitions were made or dropped.
+pub fn forget_partition() {
+    LEAF.set(None);
+}
+
+/// The partition of the log that takes a moment, and the sequence of its numbers.
+fn open(now: i64) -> Result<(Appending, pg_sys::Oid)> {
+    const DAY: i64 = 86_400_000_000;
+    let day = now.div_euclid(DAY);
+    loop {
+        let known = LEAF.get().filter(|(known, ..)| *known == day);
+        let (_, leaf, sequence) = match known {
+            Some(known) => known,
+            None => {
+                let (leaf, sequence) = leaf(now)?;
+                (day, leaf, sequence)
+            }
+        };
+        LEAF.set(Some((day, leaf, sequence)));
+        let log = Appending::open(leaf, WIDTH)?;
+        // While we waited for its lock another partition may have been made for the day, or this one dropped.
+        let is_still = LEAF.get() == Some((day, leaf, sequence));
+        match log {
+            Some(log) if is_still => return Ok((log, sequence)),
+            _ => LEAF.set(None),
+        }
+    }
+}
+
+fn leaf(now: i64) -> Result<(pg_sys::Oid, pg_sys::Oid)> {
+    let query = "SELECT COALESCE((SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid \
+                                   WHERE i.inhparent = 'agent_backup.change_log'::pg_catalog.regclass AND c.relname = 'change_log_' \
+                                         || pg_catalog.to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')), \
+                                 'agent_backup.change_log_default'::pg_catalog.regclass), \
+                        'agent_backup.change_seq'::pg_catalog.regclass::pg_catalog.oid";
+    // SAFETY: a moment is a word of microseconds.
+    let moment = unsafe { TimestampWithTimeZone::from_datum(pg_sys::Datum::from(now), false) };
+    let found = journal::as_owner(|| {
+        sql::rows(query, &[moment.into()], |row| Ok((row.required::<pg_sys::Oid>(1)?, row.required::<pg_sys::Oid>(2)?)))
+    })?;
+    found.first().copied().ok_or(Error::Internal { object: "log of changes", reason: "it has no partition".into() })
+}
+
+/// The fields that an update changed, and their values before.
+fn old(change: &Change) -> Result<(Option<Vec<i16>>, Option<Raw>)> {
     let Some(changed) = &change.changed else { return Ok((None, None)) };
-    let numbers: Vec<String> = changed.columns.iter().map(usize::to_string).collect();
-    Ok((Some(Raw(format!("{{{}}}", numbers.join(",")).into_bytes())), raw(Some(&changed.before))?))
+    let numbers = changed.columns.iter().filter_map(|number| i16::try_from(*number).ok()).collect();
+    Ok((Some(numbers), raw(Some(&changed.before))?))
 }
 
 /// A text of ours in the encoding of the database, where all of it comes from.
@@ -206,35 +227,6 @@ fn raw(text: Option<&[u8]>) -> Result<Option<Raw>> {
     }
     let text = std::str::from_utf8(text).map_err(|_| Error::not_utf8(encoding::shown(text)))?;
     Ok(Some(Raw(encoding::to_server(text)?.into_owned())))
-}
-
-fn types(many: bool) -> Vec<PgOid> {
-    use BuiltinOid::*;
-    let text = PgOid::Custom(if many { <Vec<Raw> as IntoDatum>::type_oid() } else { <Raw as IntoDatum>::type_oid() });
-    let one = PgOid::Custom(<Raw as IntoDatum>::type_oid());
-    let mut all: Vec<PgOid> = [TIMESTAMPTZOID, XID8OID, INT4OID, INT8OID, CHAROID].map(PgOid::BuiltIn).to_vec();
-    all.extend([one, one]);
-    all.extend([text; 5]);
-    all
-}
-
-fn run(
-    kept: &'static std::thread::LocalKey<RefCell<Option<OwnedPreparedStatement>>>,
-    query: &str,
-    types: &[PgOid],
-    arguments: &[DatumWithOid],
-) -> Result<()> {
-    let failed = |error: pgrx::spi::SpiError| Error::Internal { object: "log of changes", reason: error.to_string() };
-    Spi::connect_mut(|client| {
-        let plan = match kept.take() {
-            Some(plan) => plan,
-            None => client.prepare_mut(query, types).map_err(failed)?.keep(),
-        };
-        let written = client.update(&plan, None, arguments).map(drop).map_err(failed);
-        // Not put back after an error, which unwinds from here: the next statement makes it again.
-        kept.set(Some(plan));
-        written
-    })
 }
 
 /// A tracking that begins.

@@ -45,7 +45,6 @@ pub struct Entry {
     /// I, U, D or T.
     pub operation: char,
     pub key: Option<Vec<u8>>,
-    pub old_key: Option<Vec<u8>>,
     /// The row before and after; none where there was none.
     pub before: Option<Image>,
     pub after: Option<Image>,
@@ -72,33 +71,24 @@ pub fn of_key(key: &[u8]) -> Result<Raw> {
     Ok(Raw(encoding::to_server(text)?.into_owned()))
 }
 
-const FIELDS: &str = "l.seq, l.changed_at, l.xid::pg_catalog.text, l.operation::pg_catalog.text, l.row_key, l.old_key, l.image, \
+const FIELDS: &str = "l.seq, l.changed_at, l.xid::pg_catalog.text, l.operation::pg_catalog.text, l.row_key, l.image, \
     l.old_columns::pg_catalog.int8[], l.old_values, l.session_user_name, l.application_name, l.shape_id";
 
-/// Entries in an order that brings those of one key together, and in the order of their changes among those; each with the
-/// key that it is told for. An update that changed the key is told for both.
-pub fn by_key(
-    selection: Selection,
-    mut each: impl FnMut(Option<Vec<u8>>, Entry) -> Result<()>,
-) -> Result<()> {
+/// Entries in an order that brings those of one key together, and in the order of their changes among those.
+pub fn by_key(selection: Selection, mut each: impl FnMut(Entry) -> Result<()>) -> Result<()> {
     let (id, condition) = (selection.tracked_id, selection.condition);
     let query = format!(
-        "SELECT {FIELDS}, k.told FROM agent_backup.change_log l CROSS JOIN LATERAL (SELECT l.row_key AS told \
-             UNION ALL SELECT l.old_key WHERE l.old_key IS NOT NULL) AS k \
-         WHERE l.tracked_id = $1 AND ({condition}) ORDER BY k.told COLLATE pg_catalog.\"C\", l.seq"
+        "SELECT {FIELDS} FROM agent_backup.change_log l WHERE l.tracked_id = $1 AND ({condition}) \
+         ORDER BY l.row_key COLLATE pg_catalog.\"C\", l.seq"
     );
     let mut shapes = Shapes::default();
-    sql::each(&query, &[id.into(), selection.value], |row| {
-        let told = row.optional::<Raw>(13)?.map(bytes).transpose()?;
-        each(told, entry(row, &mut shapes)?)
-    })
+    sql::each(&query, &[id.into(), selection.value], |row| each(entry(row, &mut shapes)?))
 }
 
 /// Entries of one key, in the order of their changes.
 pub fn of_one(tracked_ids: &[i32], key: &[u8]) -> Result<Vec<Entry>> {
     let query = format!(
-        "SELECT {FIELDS} FROM agent_backup.change_log l WHERE l.tracked_id = ANY ($1) AND l.row_key = $2 \
-         UNION ALL SELECT {FIELDS} FROM agent_backup.change_log l WHERE l.tracked_id = ANY ($1) AND l.old_key = $2 ORDER BY 1"
+        "SELECT {FIELDS} FROM agent_backup.change_log l WHERE l.tracked_id = ANY ($1) AND l.row_key = $2 ORDER BY l.seq"
     );
     let mut shapes = Shapes::default();
     journal::as_owner(|| {
@@ -109,14 +99,14 @@ pub fn of_one(tracked_ids: &[i32], key: &[u8]) -> Result<Vec<Entry>> {
 fn entry(row: &Row, shapes: &mut Shapes) -> Result<Entry> {
     let text = |column| row.optional::<Raw>(column)?.map(bytes).transpose();
     let operation = row.required::<String>(4)?.chars().next().unwrap_or(' ');
-    let shape = shapes.get(row.required(12)?)?;
-    let (image, columns) = (text(7)?, row.optional::<Vec<i64>>(8)?.unwrap_or_default());
+    let shape = shapes.get(row.required(11)?)?;
+    let (image, columns) = (text(6)?, row.optional::<Vec<i64>>(7)?.unwrap_or_default());
     let columns: Vec<usize> = columns.into_iter().filter_map(|column| usize::try_from(column).ok()).collect();
     let changed = columns.iter().filter_map(|column| shape.columns.get(column - 1).cloned()).collect();
     let image = image.map(|row| Image { shape: Rc::clone(&shape), row });
     let (before, after) = match operation {
         'I' => (None, image),
-        'U' => (image.as_ref().map(|image| before(image, &columns, text(9)?)).transpose()?, image),
+        'U' => (image.as_ref().map(|image| before(image, &columns, text(8)?)).transpose()?, image),
         _ => (image, None),
     };
     Ok(Entry {
@@ -125,12 +115,11 @@ fn entry(row: &Row, shapes: &mut Shapes) -> Result<Entry> {
         transaction: row.required(3)?,
         operation,
         key: text(5)?,
-        old_key: text(6)?,
         before,
         after,
         changed,
-        session_user: row.shown(10)?,
-        application: row.shown(11)?,
+        session_user: row.shown(9)?,
+        application: row.shown(10)?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The only door to user tables.
 
+pub mod append; // rows into a table of ours, past the executor
 pub mod capture; // rows that a trigger is given
 pub mod catalog; // what a table is
 pub mod computed; // generated columns of rows that are in no table

@@ -45,6 +45,8 @@ pub fn run(
     // The live rows first, then the log: what commits in between is in the log and its keys are told by it alone.
     let _snapshot = Snapshot::push()?;
     let mut reading = Reading {
+        // SAFETY: reads this backend's state.
+        memory: unsafe { pg_sys::CurrentMemoryContext },
         table: &table,
         description: &description,
         results,
@@ -60,7 +62,26 @@ pub fn run(
     Ok(())
 }
 
+/// Another memory context for a while; dropping it goes back. After an error the server's abort does so.
+struct Switched(pg_sys::MemoryContext);
+
+impl Switched {
+    fn to(context: pg_sys::MemoryContext) -> Self {
+        // SAFETY: the context is of the call, which goes on.
+        Switched(unsafe { pg_sys::MemoryContextSwitchTo(context) })
+    }
+}
+
+impl Drop for Switched {
+    fn drop(&mut self) {
+        // SAFETY: the context that was current before.
+        unsafe { pg_sys::MemoryContextSwitchTo(self.0) };
+    }
+}
+
 struct Reading<'a> {
+    /// The memory of the call.
+    memory: pg_sys::MemoryContext,
     table: &'a Table,
     description: &'a PgTupleDesc<'a>,
     results: Results,
@@ -97,10 +118,14 @@ impl<'a> Reading<'a> {
     fn row(&mut self, shape: i64, columns: &[String]) -> Result<()> {
         if !self.makers.contains_key(&shape) {
             let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-            let maker = RowMaker::plan(self.description, self.table.oid, &names, conversion())?;
-            if self.place.is_none() {
-                self.place = Some(maker.place(self.table.name.display())?);
-            }
+            let (maker, place) = {
+                // What it keeps outlives the row that is being read, and the query that found it.
+                let _memory = Switched::to(self.memory);
+                let maker = RowMaker::plan(self.description, self.table.oid, &names, conversion())?;
+                let place = self.place.is_none().then(|| maker.place(self.table.name.display())).transpose()?;
+                (maker, place)
+            };
+            self.place = self.place.take().or(place);
             self.makers.insert(shape, maker);
         }
         let (Some(maker), Some(place)) = (self.makers.get_mut(&shape), self.place.as_mut()) else {

@@ -120,7 +120,9 @@ pub fn recovery_points(table: &str) -> Result<Vec<Point>> {
             points.push(Point { kind: "gap", from: at, until: Some(at), backup_id: None, details: reason });
             from = at;
         }
-        points.push(covered(from, tracking.ended_at));
+        if tracking.broken_since.is_none() {
+            points.push(covered(from, tracking.ended_at));
+        }
     }
     points.sort_by(|a, b| a.from.partial_cmp(&b.from).unwrap_or(std::cmp::Ordering::Equal));
     Ok(points)

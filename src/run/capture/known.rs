@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::mem::ManuallyDrop;
 
 use pgrx::pg_sys;
 
@@ -25,8 +26,12 @@ pub struct Known {
     made_in: Option<(u64, u32)>,
 }
 
+/// Tables that changed, above which it is simpler to forget all.
+const MANY: usize = 1000;
+
 thread_local! {
-    static KNOWN: RefCell<HashMap<pg_sys::Oid, Known>> = RefCell::new(HashMap::new());
+    /// Never dropped: when the process ends the memory that it points into is gone.
+    static KNOWN: ManuallyDrop<RefCell<HashMap<pg_sys::Oid, Known>>> = ManuallyDrop::new(RefCell::new(HashMap::new()));
     /// Tables that changed since; the server may say so at any time, so nothing else is done then.
     static STALE: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
     static ALL_STALE: Cell<bool> = const { Cell::new(false) };
@@ -38,7 +43,7 @@ pub fn of(fired: &Fired, id: i32) -> Result<Known> {
     listen();
     forget_stale();
     let oid = fired.oid();
-    let kept = KNOWN.with_borrow_mut(|known| known.remove(&oid));
+    let kept = KNOWN.with(|known| known.borrow_mut().remove(&oid));
     if let Some(known) = kept.filter(|known| known.tracked.id == id && known.is_still_written()) {
         return Ok(known);
     }
@@ -55,7 +60,7 @@ pub fn of(fired: &Fired, id: i32) -> Result<Known> {
 impl Known {
     /// Keeps it for the next statement.
     pub fn keep(self) {
-        KNOWN.with_borrow_mut(|known| known.insert(self.oid, self));
+        KNOWN.with(|known| known.borrow_mut().insert(self.oid, self));
     }
 
     fn is_still_written(&self) -> bool {
@@ -75,9 +80,9 @@ fn now() -> (u64, u32) {
 fn forget_stale() {
     let stale = STALE.take();
     if ALL_STALE.replace(false) {
-        KNOWN.with_borrow_mut(HashMap::clear);
+        KNOWN.with(|known| known.borrow_mut().clear());
     } else if !stale.is_empty() {
-        KNOWN.with_borrow_mut(|known| known.retain(|oid, _| !stale.contains(oid)));
+        KNOWN.with(|known| known.borrow_mut().retain(|oid, _| !stale.contains(oid)));
     }
 }
 
@@ -94,11 +99,16 @@ fn listen() {
 }
 
 unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    if relation == pg_sys::InvalidOid {
-        ALL_STALE.set(true);
-    } else if KNOWN.with(|known| known.try_borrow().map_or(true, |known| known.contains_key(&relation))) {
-        STALE.with_borrow_mut(|stale| stale.insert(relation));
-    }
+    // The log's own partitions may be among what changed.
+    journal_changes::forget_partition();
+    STALE.with_borrow_mut(|stale| {
+        if relation == pg_sys::InvalidOid || stale.len() >= MANY {
+            stale.clear();
+            ALL_STALE.set(true);
+        } else {
+            stale.insert(relation);
+        }
+    });
 }
 
 unsafe extern "C-unwind" fn labels_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {

@@ -11,7 +11,7 @@ pub mod net;
 pub mod track;
 pub mod undo;
 
-use agent_backup_core::codec::change::{self, Changed};
+use agent_backup_core::codec::change;
 use agent_backup_core::codec::{CsvFields, RowBatch};
 use pgrx::pg_sys;
 
@@ -252,29 +252,39 @@ impl Pending {
         let statement = Statement {
             tracked_id: known.tracked.id,
             shape_id: known.columns.shape.id,
-            operation: fired.operation().letter(),
             owner: known.owner,
         };
-        journal_changes::append(&statement, &changes(&after, before.as_ref(), &known.key)?)
+        journal_changes::append(&statement, &changes(fired.operation(), &after, before.as_ref(), &known.key)?)
     }
 }
 
-fn changes<'a>(after: &'a Images, before: Option<&'a Images>, key: &[usize]) -> Result<Vec<Change<'a>>> {
+/// The rows of a batch as changes. An update that changes the key takes a row from one key and brings one to another.
+fn changes<'a>(
+    operation: Operation,
+    after: &'a Images,
+    before: Option<&'a Images>,
+    key: &[usize],
+) -> Result<Vec<Change<'a>>> {
     let (mut new, mut old) = (CsvFields::default(), CsvFields::default());
     let mut all = Vec::with_capacity(after.rows.len());
     for (number, range) in after.rows.iter().enumerate() {
         let image = &after.bytes[range.clone()];
         new.read(image).map_err(|error| unexpected(&error.to_string()))?;
         let new_key = change::key(&new, key);
-        let mut one = Change { key: new_key, old_key: None, image, changed: None };
-        if let Some(range) = before.and_then(|before| before.rows.get(number)) {
-            let before = before.map_or(&[][..], |before| &before.bytes[range.clone()]);
-            old.read(before).map_err(|error| unexpected(&error.to_string()))?;
-            one.old_key = change::key(&old, key).filter(|key| one.key.as_ref() != Some(key));
-            let changed: Changed = change::changed(&old, &new);
-            one.changed = Some(changed);
+        let before = before.and_then(|before| Some(&before.bytes[before.rows.get(number)?.clone()]));
+        let Some(before) = before else {
+            all.push(Change { operation: operation.letter(), key: new_key, image, changed: None });
+            continue;
+        };
+        old.read(before).map_err(|error| unexpected(&error.to_string()))?;
+        let old_key = change::key(&old, key);
+        if old_key == new_key {
+            let changed = Some(change::changed(&old, &new));
+            all.push(Change { operation: operation.letter(), key: new_key, image, changed });
+        } else {
+            let one = |of: Operation, key, image| Change { operation: of.letter(), key, image, changed: None };
+            all.extend([one(Operation::Delete, old_key, before), one(Operation::Insert, new_key, image)]);
         }
-        all.push(one);
     }
     Ok(all)
 }

@@ -22,9 +22,9 @@ pub fn of(selection: Selection, mut each: impl FnMut(NetChange) -> Result<()>) -
     let mut rows: HashMap<(i64, Vec<u8>), (i64, Image)> = HashMap::new();
     let mut current: Option<(Vec<u8>, Net<Image>)> = None;
     journal::as_owner(|| {
-        journal_history::by_key(selection, |told, entry| {
+        journal_history::by_key(selection, |entry| {
             require_images(&entry)?;
-            let Some(told) = told else {
+            let Some(told) = entry.key else {
                 count(&mut rows, entry.before, -1);
                 count(&mut rows, entry.after, 1);
                 return Ok(());
@@ -32,15 +32,9 @@ pub fn of(selection: Selection, mut each: impl FnMut(NetChange) -> Result<()>) -
             if current.as_ref().is_none_or(|(key, _)| *key != told) {
                 finish(current.take(), &mut each)?;
             }
-            let (_, net) = current.get_or_insert_with(|| (told.clone(), Net::default()));
-            // An update that changed the key took the row from one and brought it to another.
-            let (left_from, came_to) = (entry.old_key.as_ref().or(entry.key.as_ref()), entry.key.as_ref());
-            if let Some(image) = entry.before.filter(|_| left_from == Some(&told)) {
-                net.left(image);
-            }
-            if let Some(image) = entry.after.filter(|_| came_to == Some(&told)) {
-                net.came(image);
-            }
+            let (_, net) = current.get_or_insert_with(|| (told, Net::default()));
+            entry.before.into_iter().for_each(|image| net.left(image));
+            entry.after.into_iter().for_each(|image| net.came(image));
             Ok(())
         })?;
         finish(current.take(), &mut each)

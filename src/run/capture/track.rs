@@ -62,6 +62,7 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
             drop_triggers(going_on.id)?;
             make_triggers(&table, level, going_on.id)?;
             journal_changes::mended(going_on.id)?;
+            save(going_on.id, &table, baseline)?;
             details.push_str("; its triggers were missing and are there again, which leaves a gap");
         }
         return Ok(Begun { table: display, level, backup_id: going_on.backup_id, details });
@@ -69,15 +70,22 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
     let id = journal_changes::next_id()?;
     make_triggers(&table, level, id)?;
     journal_changes::begin(id, &new)?;
-    let backup_id = baseline.then(|| backup::baseline(&table.name)).transpose()?;
-    if let Some(backup_id) = &backup_id {
-        journal_changes::note_baseline(id, backup_id)?;
-    }
+    let backup_id = save(id, &table, baseline)?;
     let details = match table.primary_key.is_empty() {
         true => "it has no primary key: its rows are told apart by all of their values".to_owned(),
         false => "every change from now on is in the log".to_owned(),
     };
     Ok(Begun { table: display, level, backup_id, details })
+}
+
+/// Backs the table up as it is when its changes are captured from then on, if that is wanted; the backup's id.
+fn save(id: i32, table: &Table, baseline: bool) -> Result<Option<String>> {
+    if !baseline {
+        return Ok(None);
+    }
+    let backup_id = backup::baseline(&table.name)?;
+    journal_changes::note_baseline(id, &backup_id)?;
+    Ok(Some(backup_id))
 }
 
 /// Ends the tracking of a table; what was captured stays. Its name.

@@ -55,7 +55,6 @@ fn found(
     as_of: Option<TimestampWithTimeZone>,
 ) -> Result<Option<Found>> {
     entries.sort_by_key(|entry| entry.seq);
-    let text = history::key_text(live, key);
     if let Some(as_of) = as_of {
         let (later, earlier): (Vec<Entry>, Vec<Entry>) = split(entries, as_of)?;
         if later.is_empty() && earlier.is_empty() {
@@ -63,8 +62,8 @@ fn found(
         }
         let mut net = Net::default();
         for entry in later {
-            left(&entry, &text).into_iter().for_each(|image| net.left(image.clone()));
-            came(&entry, &text).into_iter().for_each(|image| net.came(image.clone()));
+            entry.before.into_iter().for_each(|image| net.left(image));
+            entry.after.into_iter().for_each(|image| net.came(image));
         }
         if let Some(image) = net.sides().and_then(|sides| sides.before) {
             let details = format!("as it was at {as_of}, from the log of changes");
@@ -72,7 +71,7 @@ fn found(
         }
         // Not there then: what it was when it last was, as a backup would have it.
         let newest = earlier.into_iter().rev().find_map(|entry| {
-            let image = came(&entry, &text).or(left(&entry, &text))?.clone();
+            let image = entry.after.or(entry.before)?;
             Some(Found { image, details: format!("as change {} of {} left it, from the log of changes", entry.seq, entry.changed_at) })
         });
         return Ok(newest);
@@ -81,7 +80,7 @@ fn found(
         return Ok(None);
     }
     Ok(entries.into_iter().rev().find_map(|entry| {
-        let image = left(&entry, &text)?.clone();
+        let image = entry.before?;
         let details = format!("as it was when it went at {}, from the log of changes", entry.changed_at);
         Some(Found { image, details })
     }))
@@ -100,17 +99,6 @@ fn split(entries: Vec<Entry>, as_of: TimestampWithTimeZone) -> Result<(Vec<Entry
     })?;
     let is_later = |entry: &Entry| later.iter().any(|(number, later)| *number == entry.transaction && *later == Some(true));
     Ok(entries.into_iter().partition(is_later))
-}
-
-/// The row that a change took from a key.
-fn left<'a>(entry: &'a Entry, key: &[u8]) -> Option<&'a Image> {
-    let of = entry.old_key.as_deref().or(entry.key.as_deref());
-    entry.before.as_ref().filter(|_| of == Some(key))
-}
-
-/// The row that a change brought to a key.
-fn came<'a>(entry: &'a Entry, key: &[u8]) -> Option<&'a Image> {
-    entry.after.as_ref().filter(|_| entry.key.as_deref() == Some(key))
 }
 
 fn put(
