@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import capture
 from measure import Candidate, Server, interleave, watch
 
 MIB = 1 << 20
@@ -100,13 +101,20 @@ class Report:
     def compare(self, what, peers, mine, heap, at_most=False):
         """`peers`: (candidate, wanted). The ratio is peer / ours, or with `at_most` ours / peer."""
         for peer, wanted in peers:
-            ratio = mine.median() / peer.median() if at_most else peer.median() / mine.median()
-            good = ratio <= wanted if at_most else ratio >= wanted
-            bar = f"{'≤' if at_most else '≥'} {wanted}"
-            self.ratios.add(what, peer.name, spread(peer), spread(mine), f"{ratio:.2f}", bar, verdict(good))
+            self.ratio(what, peer, mine, wanted, at_most)
         for each in [peer for peer, _ in peers] + [mine]:
             rate = f"{heap / each.median() / 1e6:.0f} MB/s"
             self.sizes.add(what, each.name, f"{each.size / 1e6:.2f} MB", f"{each.size / heap:.1%}", rate)
+
+    def ratio(self, what, peer, mine, wanted, at_most=False):
+        """One line of ratios alone."""
+        ratio = mine.median() / peer.median() if at_most else peer.median() / mine.median()
+        good = ratio <= wanted if at_most else ratio >= wanted
+        bar = f"{'≤' if at_most else '≥'} {wanted}"
+        self.ratios.add(what, peer.name, spread(peer), spread(mine), f"{ratio:.2f}", bar, verdict(good))
+
+    def seconds(self, what, mine, wanted):
+        self.ratios.add(what, "–", "–", spread(mine), "", f"≤ {wanted} s", verdict(mine.median() <= wanted))
 
     def memory(self, what, watched, wanted):
         if watched is None:
@@ -178,16 +186,21 @@ def compare_everyday(report, server, tables, runs):
     report.compare("(f) the same, a backup of the day before there", [(peer, 0.5)], later, heap, at_most=True)
 
 
+def own_columns(server):
+    """The columns of agent_approvals that are not generated."""
+    return server.query(
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute "
+        f"WHERE attrelid = '{APPROVALS}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"
+    )
+
+
 RESTORED = "restored.agent_approvals"
 
 
 def restored_table(server):
     """The rows of agent_approvals in a table with primary key and two indexes, as CSV and as a dump, made once."""
     csv, dump = server.out.parent / "restore.csv", server.out.parent / "restore.dump"
-    columns = server.query(
-        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute "
-        f"WHERE attrelid = '{APPROVALS}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"
-    )
+    columns = own_columns(server)
     server.query(
         "DROP SCHEMA IF EXISTS restored CASCADE",
         "CREATE SCHEMA restored",
@@ -273,6 +286,7 @@ def main():
         "e": lambda: compare_scale(report, server, args),
         "f": lambda: compare_everyday(report, everyday, args.tables, args.runs),
         "g": lambda: compare_restore(report, server, args.runs),
+        "j": lambda: capture.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.runs),
     }
     for item, run in items.items():
         if item in args.items:

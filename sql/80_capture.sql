@@ -81,6 +81,16 @@ COMMENT ON COLUMN agent_backup.change_log.old_values IS 'Their values before it,
 COMMENT ON COLUMN agent_backup.change_log.session_user_name IS 'Who was logged in';
 COMMENT ON COLUMN agent_backup.change_log.application_name IS 'application_name of the session';
 COMMENT ON TABLE agent_backup.change_log_default IS 'Changes of days that have no partition of their own';
+DO $do$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT attname, pg_catalog.col_description(attrelid, attnum) AS text FROM pg_catalog.pg_attribute
+              WHERE attrelid = 'agent_backup.change_log'::pg_catalog.regclass AND attnum > 0 LOOP
+        EXECUTE pg_catalog.format('COMMENT ON COLUMN agent_backup.change_log_default.%I IS %L', c.attname, c.text);
+    END LOOP;
+END
+$do$;
 
 CREATE TABLE agent_backup.capture_gaps (
     tracked_id  integer NOT NULL REFERENCES agent_backup.tracked,

@@ -21,3 +21,12 @@ COMMENT ON FUNCTION agent_backup.undo_restore IS 'Puts back what a restore overw
 COMMENT ON FUNCTION agent_backup.restore_record(text, text, timestamptz, boolean, boolean, text) IS 'Brings back one record from the newest backup that has it; key is the value of its primary key';
 COMMENT ON FUNCTION agent_backup.restore_record(text, jsonb, timestamptz, boolean, boolean, text) IS 'As restore_record with a text, for a key of several columns: an object of column and value';
 COMMENT ON FUNCTION agent_backup.drill IS 'Restores the newest backup of a set into a scratch schema, compares and measures it, and removes it again';
+COMMENT ON FUNCTION agent_backup.track IS 'Captures every change of a table from now on, in the transaction that makes it, and backs the table up first';
+COMMENT ON FUNCTION agent_backup.untrack IS 'Captures the changes of a table no longer; what was captured stays. Returns its name';
+COMMENT ON FUNCTION agent_backup.record_history(text, text) IS 'What became of one record of a tracked table: who changed it, when, and what';
+COMMENT ON FUNCTION agent_backup.record_history(text, jsonb) IS 'As record_history with a text, for a key of several columns: an object of column and value';
+COMMENT ON FUNCTION agent_backup.recovery_points IS 'The moments that a table can be brought back to: backups, ranges that the log covers, and gaps';
+COMMENT ON FUNCTION agent_backup.mark IS 'Makes a restore point of what has committed until now, for undo and read_as_of. Returns when';
+COMMENT ON FUNCTION agent_backup.drop_mark IS 'Forgets a restore point. Returns when it was made';
+COMMENT ON FUNCTION agent_backup.undo IS 'Takes the changes since a mark back, all or those of an application, user or transaction; shows them unless confirm => true';
+COMMENT ON FUNCTION agent_backup.restore_table_as_of IS 'Brings a tracked table back to a moment or a mark; shows what it would do unless confirm => true';
