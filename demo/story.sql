@@ -93,3 +93,24 @@ SELECT table_name, key, status, details FROM agent_backup.restore_record('data_q
 SELECT step, object, row_count, to_char(duration, 'SS.MS') AS seconds, status,
        regexp_replace(details, '^(.{0,20}) .*$', '\1 ..') AS details
 FROM agent_backup.drill();
+
+\echo '=== 14. Every change from now on: a deleted record comes back from the log, no backup needed.'
+
+SELECT table_name, level, left(details, 40) AS details FROM agent_backup.track('AgentFeedback');
+\timing on
+DELETE FROM "AgentFeedback" WHERE id = 42;
+SELECT table_name, key, status FROM agent_backup.restore_record('AgentFeedback', '42');
+\timing off
+SELECT operation, changed_by, application_name, left(coalesce(new_row, old_row)::text, 60) AS record
+FROM agent_backup.record_history('AgentFeedback', '42');
+
+\echo '=== 15. An agent ran wild. Take back what it did since the mark, and nothing else.'
+
+SELECT agent_backup.drop_mark(mark_name) IS NOT NULL AS dropped
+FROM agent_backup.marks WHERE mark_name = 'before the agent';
+SELECT agent_backup.mark('before the agent') IS NOT NULL AS marked;
+SET application_name = 'agent';
+DELETE FROM "AgentFeedback" WHERE id % 3 = 0;
+RESET application_name;
+SELECT table_name, action, row_count, status
+FROM agent_backup.undo('before the agent', application_name => 'agent', confirm => true);

@@ -265,8 +265,27 @@ pub fn begin(id: i32, tracking: &NewTracking) -> Result<()> {
             tracking.truncate_limit.into(),
             id.into(),
         ];
-        sql::execute(statement, &arguments).map(drop)
+        sql::execute(statement, &arguments)?;
+        guard()
     })
+}
+
+/// A view that is no member of the extension stands on the log once a table is tracked, so that DROP EXTENSION asks for
+/// CASCADE before it takes the log along.
+fn guard() -> Result<()> {
+    let missing = "SELECT pg_catalog.to_regclass('agent_backup.keeps_change_log') IS NULL";
+    if sql::rows(missing, &[], |row| row.required::<bool>(1))? != [true] {
+        return Ok(());
+    }
+    // Two sessions may track the first table at the same moment.
+    sql::execute("LOCK TABLE agent_backup.tracked IN SHARE ROW EXCLUSIVE MODE", &[])?;
+    if sql::rows(missing, &[], |row| row.required::<bool>(1))? != [true] {
+        return Ok(());
+    }
+    sql::execute("CREATE VIEW agent_backup.keeps_change_log AS SELECT seq FROM agent_backup.change_log", &[])?;
+    let comment = "COMMENT ON VIEW agent_backup.keeps_change_log IS \
+                   'Keeps DROP EXTENSION from taking the log of changes along without CASCADE'";
+    sql::execute(comment, &[]).map(drop)
 }
 
 /// Records that the triggers of a tracking are whole again after a gap.
