@@ -291,7 +291,8 @@ fn guard() -> Result<()> {
 /// Records that the triggers of a tracking are whole again after a gap.
 pub fn mended(id: i32) -> Result<()> {
     journal::as_owner(|| {
-        let statement = "UPDATE agent_backup.tracked SET broken_since = NULL WHERE tracked_id = $1 AND broken_since IS NOT NULL";
+        let statement =
+            "UPDATE agent_backup.tracked SET broken_since = NULL WHERE tracked_id = $1 AND broken_since IS NOT NULL";
         sql::execute(statement, &[id.into()])?;
         let statement = "INSERT INTO agent_backup.capture_gaps (tracked_id, reason) VALUES ($1, 'its triggers were missing until now')";
         sql::execute(statement, &[id.into()]).map(drop)

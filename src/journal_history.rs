@@ -134,7 +134,11 @@ fn before(image: &Image, columns: &[usize], values: Option<Vec<u8>>) -> Result<I
 
 /// A text of the log in the encoding of files.
 fn bytes(raw: Raw) -> Result<Vec<u8>> {
-    if Encoding::of_database() == Encoding::Converted { Ok(encoding::from_server(raw.0)?.into_bytes()) } else { Ok(raw.0) }
+    if Encoding::of_database() == Encoding::Converted {
+        Ok(encoding::from_server(raw.0)?.into_bytes())
+    } else {
+        Ok(raw.0)
+    }
 }
 
 #[derive(Default)]
@@ -153,9 +157,8 @@ impl Shapes {
 
 fn shape(id: i64) -> Result<Shape> {
     let query = "SELECT columns, types FROM agent_backup.row_shapes WHERE shape_id = $1";
-    let found = sql::rows(query, &[id.into()], |row| {
-        Ok(Shape { id, columns: row.required(1)?, types: row.required(2)? })
-    })?;
+    let found =
+        sql::rows(query, &[id.into()], |row| Ok(Shape { id, columns: row.required(1)?, types: row.required(2)? }))?;
     found.into_iter().next().ok_or(Error::Internal { object: "log of changes", reason: "a shape is missing".into() })
 }
 
@@ -178,7 +181,8 @@ pub struct Mark {
 /// A mark by its name, if there is one.
 pub fn mark(name: &str) -> Result<Option<Mark>> {
     journal::as_owner(|| {
-        let query = "SELECT snapshot::pg_catalog.text, marked_at, marked_by FROM agent_backup.marks WHERE mark_name = $1";
+        let query =
+            "SELECT snapshot::pg_catalog.text, marked_at, marked_by FROM agent_backup.marks WHERE mark_name = $1";
         let marks = sql::rows(query, &[name.into()], |row| {
             Ok(Mark { snapshot: row.required(1)?, marked_at: row.required(2)?, marked_by: row.required(3)? })
         })?;

@@ -8,23 +8,14 @@ use crate::api::argument::{json, required};
 use crate::api::record::{columns, single};
 use crate::error::Result as OurResult;
 use crate::run::capture::history::{self, Point, Told};
-use crate::server::message::answer;
 use crate::server::convert::Jsonb;
+use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::table::catalog::Table;
 
 /// A change as the function returns it.
-type Row = (
-    TimestampWithTimeZone,
-    &'static str,
-    Option<Vec<Text>>,
-    Option<Jsonb>,
-    Option<Jsonb>,
-    Text,
-    Text,
-    Text,
-    i64,
-);
+type Row =
+    (TimestampWithTimeZone, &'static str, Option<Vec<Text>>, Option<Jsonb>, Option<Jsonb>, Text, Text, Text, i64);
 
 /// What became of one record: who changed it, when, and what, oldest first.
 ///

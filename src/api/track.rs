@@ -33,12 +33,7 @@ fn begin_tracking(
 ) -> Result<
     TableIterator<
         'static,
-        (
-            name!(table_name, Text),
-            name!(level, &'static str),
-            name!(backup_id, Option<Text>),
-            name!(details, Text),
-        ),
+        (name!(table_name, Text), name!(level, &'static str), name!(backup_id, Option<Text>), name!(details, Text)),
     >,
     ErrorReport,
 > {

@@ -101,7 +101,9 @@ impl<'a> Statement<'a> {
 }
 
 fn capture_function() -> Result<pg_sys::Oid> {
-    let found = sql::rows("SELECT 'agent_backup.capture()'::pg_catalog.regprocedure::pg_catalog.oid", &[], |row| row.required(1))?;
+    let found = sql::rows("SELECT 'agent_backup.capture()'::pg_catalog.regprocedure::pg_catalog.oid", &[], |row| {
+        row.required(1)
+    })?;
     found.first().copied().ok_or(Error::Internal { object: "statement", reason: "the extension is gone".into() })
 }
 

@@ -23,7 +23,10 @@ impl Appending {
                 return Ok(None);
             }
             if (*(*relation).rd_att).natts as usize != width {
-                return Err(Error::Internal { object: "log of changes", reason: "a partition has other columns".into() });
+                return Err(Error::Internal {
+                    object: "log of changes",
+                    reason: "a partition has other columns".into(),
+                });
             }
             let indexes = pg_sys::CatalogOpenIndexes(relation);
             Ok(Some(Appending { relation, indexes, scratch: PgMemoryContexts::new("agent_backup log") }))

@@ -71,8 +71,8 @@ impl Columns {
     pub unsafe fn of(relation: pg_sys::Relation) -> Result<Self> {
         // SAFETY: as the caller promises; both contexts are children of one that lives as long as the session.
         unsafe {
-            let [mut memory, scratch] =
-                PgMemoryContexts::TopMemoryContext.switch_to(|_| ["agent_backup capture", "agent_backup row"].map(PgMemoryContexts::new));
+            let [mut memory, scratch] = PgMemoryContexts::TopMemoryContext
+                .switch_to(|_| ["agent_backup capture", "agent_backup row"].map(PgMemoryContexts::new));
             let description = PgTupleDesc::from_pg_copy((*relation).rd_att);
             let (mut taken, mut plan, mut types) = (Vec::new(), Vec::new(), Vec::new());
             let encoding = Encoding::of_database();

@@ -147,7 +147,8 @@ impl<'a> Reading<'a> {
         let mut sink = Live { key: key.collect(), encoder: Encoder::csv(&columns), names, reading: &mut self };
         Scan { query, table, others_code: false, takes, encoding, batch_bytes: BATCH_BYTES, sink: &mut sink }.run()?;
         if self.rows.values().any(|left| *left > 0) {
-            let reason = "rows that the log says are there are not: they changed in between, or past the log".to_owned();
+            let reason =
+                "rows that the log says are there are not: they changed in between, or past the log".to_owned();
             return Err(Error::Internal { object: "log of changes", reason });
         }
         Ok(())
@@ -178,7 +179,8 @@ impl RowSink for Live<'_, '_> {
                 continue;
             }
             self.reading.fields.read(row).map_err(|error| unexpected(&error.to_string()))?;
-            let changed = change::key(&self.reading.fields, &self.key).is_some_and(|key| self.reading.keys.contains(&key));
+            let changed =
+                change::key(&self.reading.fields, &self.key).is_some_and(|key| self.reading.keys.contains(&key));
             if !changed {
                 self.reading.row(LIVE, &self.names)?;
             }

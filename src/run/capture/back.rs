@@ -155,7 +155,10 @@ fn base(table: &str, moment: &Moment) -> Result<(Tracking, Source)> {
         reaches && backup.started_at <= moment.at() && !gap
     };
     let Some(backup) = backups.iter().rev().find(is_base) else {
-        return Err(not_covered(table, "no backup since tracking began is older, or changes are missing after it".into()));
+        return Err(not_covered(
+            table,
+            "no backup since tracking began is older, or changes are missing after it".into(),
+        ));
     };
     Ok((tracking.clone(), source::find(&backup.id, &backup.set_name)?))
 }

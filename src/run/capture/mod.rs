@@ -183,7 +183,9 @@ fn truncated(fired: &Fired, mut known: Known) -> Result<()> {
     let table = fired.table();
     if bytes > known.tracked.truncate_limit {
         match known.tracked.on_truncate {
-            OnTruncate::Refuse => return Err(Error::TruncateRefused { table, bytes, limit: known.tracked.truncate_limit }),
+            OnTruncate::Refuse => {
+                return Err(Error::TruncateRefused { table, bytes, limit: known.tracked.truncate_limit });
+            }
             OnTruncate::Mark => {
                 return journal_changes::record_gap(known.tracked.id, &format!("TRUNCATE of {bytes} bytes"));
             }
@@ -249,11 +251,8 @@ impl Pending {
         let table = fired.table();
         let after = known.columns.images(&mut self.after, &table)?;
         let before = (self.before.rows > 0).then(|| known.columns.images(&mut self.before, &table)).transpose()?;
-        let statement = Statement {
-            tracked_id: known.tracked.id,
-            shape_id: known.columns.shape.id,
-            owner: known.owner,
-        };
+        let statement =
+            Statement { tracked_id: known.tracked.id, shape_id: known.columns.shape.id, owner: known.owner };
         journal_changes::append(&statement, &changes(fired.operation(), &after, before.as_ref(), &known.key)?)
     }
 }

@@ -62,7 +62,9 @@ impl Moment {
         Ok(match self {
             Moment::Mark { .. } => "by the snapshot of the mark",
             Moment::Time(_) if commit_times()? => "by the times of commits",
-            Moment::Time(_) => "by the last change of each transaction: turn track_commit_timestamp on for the times of commits",
+            Moment::Time(_) => {
+                "by the last change of each transaction: turn track_commit_timestamp on for the times of commits"
+            }
         })
     }
 
@@ -116,7 +118,9 @@ pub fn covered(table: &str, relation: Option<pgrx::pg_sys::Oid>, moment: &Moment
     let newest = trackings.first().ok_or_else(|| Error::NotTracked { table: table.to_owned() })?;
     let refuse = |reason: String| {
         let literal = ident::literal(table);
-        let hint = format!("See agent_backup.recovery_points({literal}); a backup of about that time is restored with restore_table.");
+        let hint = format!(
+            "See agent_backup.recovery_points({literal}); a backup of about that time is restored with restore_table."
+        );
         Err(Error::NotCovered { table: table.to_owned(), reason, hint })
     };
     if newest.ended_at.is_some() {

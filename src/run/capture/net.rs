@@ -49,10 +49,7 @@ pub fn of(selection: Selection, mut each: impl FnMut(NetChange) -> Result<()>) -
     Ok(())
 }
 
-fn finish(
-    changed: Option<(Vec<u8>, Net<Image>)>,
-    each: &mut impl FnMut(NetChange) -> Result<()>,
-) -> Result<()> {
+fn finish(changed: Option<(Vec<u8>, Net<Image>)>, each: &mut impl FnMut(NetChange) -> Result<()>) -> Result<()> {
     let Some((key, net)) = changed else { return Ok(()) };
     match net.sides() {
         None => Ok(()),

@@ -181,7 +181,10 @@ fn require_trackable(table: &Table) -> Result<()> {
     let remote = table.kind == Kind::Partitioned
         && sql::rows(query, &[table.oid.into()], |row| row.required::<bool>(1))? == [true];
     if table.kind == Kind::Foreign || remote {
-        return refuse("a foreign table, or has one as a partition", "Changes that others make there are not seen here; track it on its own server.");
+        return refuse(
+            "a foreign table, or has one as a partition",
+            "Changes that others make there are not seen here; track it on its own server.",
+        );
     }
     match table.kind {
         Kind::MaterializedView => refuse("a materialized view", "Track the tables that it reads."),

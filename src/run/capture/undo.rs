@@ -200,7 +200,8 @@ impl Pair<'_> {
         }
         let mapping = Mapping::same(self.columns());
         let rows = Rows::new(self.live, &self.before, &mapping, None)?;
-        outcome.removed = rows.execute(&format!("DELETE FROM {live} AS l USING {after} AS a WHERE {of_after} AND {gone}"))?;
+        outcome.removed =
+            rows.execute(&format!("DELETE FROM {live} AS l USING {after} AS a WHERE {of_after} AND {gone}"))?;
         let overwritten = rows.overwrite()?;
         let inserted = rows.execute(&rows.insert(&rows.is_absent()))?;
         outcome.reverted = overwritten;
@@ -244,8 +245,7 @@ impl Pair<'_> {
         }
         let mapping = Mapping::same(self.columns());
         let rows = Rows::new(self.live, &self.before, &mapping, None)?;
-        outcome.removed =
-            rows.execute(&format!("DELETE FROM {live} AS l WHERE (l.ctid, l.tableoid) IN ({found})"))?;
+        outcome.removed = rows.execute(&format!("DELETE FROM {live} AS l WHERE (l.ctid, l.tableoid) IN ({found})"))?;
         outcome.restored = rows.execute(&rows.insert("true"))?;
         rows.silence.end()?;
         Ok(outcome)

@@ -50,6 +50,13 @@ pub fn apply(request: &Request, item: &Item, live: &Table, stage: Stage, staged_
     Ok(changed)
 }
 
+impl Mapping {
+    /// Of rows that have these columns of a table.
+    pub fn same(columns: Vec<String>) -> Self {
+        Mapping { in_file: columns.len(), taken: columns.into_iter().enumerate().collect(), ..Mapping::default() }
+    }
+}
+
 /// The name of the other table in a statement of two.
 const STAGED: &str = "\"the staged row\"";
 

@@ -72,7 +72,10 @@ fn found(
         // Not there then: what it was when it last was, as a backup would have it.
         let newest = earlier.into_iter().rev().find_map(|entry| {
             let image = entry.after.or(entry.before)?;
-            Some(Found { image, details: format!("as change {} of {} left it, from the log of changes", entry.seq, entry.changed_at) })
+            Some(Found {
+                image,
+                details: format!("as change {} of {} left it, from the log of changes", entry.seq, entry.changed_at),
+            })
         });
         return Ok(newest);
     }
@@ -97,17 +100,12 @@ fn split(entries: Vec<Entry>, as_of: TimestampWithTimeZone) -> Result<(Vec<Entry
     let later = crate::journal::as_owner(|| {
         sql::rows(query, &[numbers.into(), as_of.into()], |row| Ok((row.required::<String>(1)?, row.optional(2)?)))
     })?;
-    let is_later = |entry: &Entry| later.iter().any(|(number, later)| *number == entry.transaction && *later == Some(true));
+    let is_later =
+        |entry: &Entry| later.iter().any(|(number, later)| *number == entry.transaction && *later == Some(true));
     Ok(entries.into_iter().partition(is_later))
 }
 
-fn put(
-    live: &Table,
-    key: Vec<(String, String)>,
-    found: &Found,
-    wanted: &Wanted,
-    depth: u32,
-) -> Result<Vec<Outcome>> {
+fn put(live: &Table, key: Vec<(String, String)>, found: &Found, wanted: &Wanted, depth: u32) -> Result<Vec<Outcome>> {
     let filter = record::condition(&live.name, &key)?;
     lock::table(live.oid, triggers::lock_for(live)?, &live.name.display())?;
     let _snapshot = Snapshot::push()?;
@@ -125,7 +123,9 @@ fn put(
     rows.silence.end()?;
     stage.finish()?;
     let details = match status {
-        "exists" => format!("it is there with other values than {}; overwrite => true brings those back", found.details),
+        "exists" => {
+            format!("it is there with other values than {}; overwrite => true brings those back", found.details)
+        }
         "unchanged" => format!("it is there {}", found.details),
         _ => found.details.clone(),
     };

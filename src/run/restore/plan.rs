@@ -175,11 +175,6 @@ impl Mapping {
         Mapping { in_file: taken.len(), taken, ..Mapping::default() }
     }
 
-    /// Of rows that have these columns of a table.
-    pub fn same(columns: Vec<String>) -> Self {
-        Mapping { in_file: columns.len(), taken: columns.into_iter().enumerate().collect(), ..Mapping::default() }
-    }
-
     /// Whether a table with these columns has the very rows of the file, so that their digests can be compared.
     pub fn is_exact(&self) -> bool {
         self.lost.is_empty() && self.retyped.is_empty()
