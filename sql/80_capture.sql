@@ -12,6 +12,9 @@ CREATE TABLE agent_backup.tracked (
     since          timestamptz NOT NULL,
     since_xid      xid8 NOT NULL,
     tracked_by     text NOT NULL DEFAULT session_user,
+    columns        text[] NOT NULL DEFAULT '{}',
+    leaves         oid[] NOT NULL DEFAULT '{}',
+    remade         boolean NOT NULL DEFAULT false,
     broken_since   timestamptz CHECK (broken_since >= since),
     ended_at       timestamptz CHECK (ended_at >= since)
 );
@@ -29,18 +32,22 @@ COMMENT ON COLUMN agent_backup.tracked.backup_id IS 'The backup that was made wh
 COMMENT ON COLUMN agent_backup.tracked.since IS 'When tracking began';
 COMMENT ON COLUMN agent_backup.tracked.since_xid IS 'The transaction that began it';
 COMMENT ON COLUMN agent_backup.tracked.tracked_by IS 'Who began it';
+COMMENT ON COLUMN agent_backup.tracked.columns IS 'Its columns, so that a renamed one is noticed';
+COMMENT ON COLUMN agent_backup.tracked.leaves IS 'Its partitions that hold rows, so that one that comes or goes is noticed';
+COMMENT ON COLUMN agent_backup.tracked.remade IS 'Its triggers are being made anew by this transaction';
 COMMENT ON COLUMN agent_backup.tracked.broken_since IS 'Since when its triggers are switched off or dropped; null while they are as track made them';
 COMMENT ON COLUMN agent_backup.tracked.ended_at IS 'When tracking ended; null while it goes on';
 
 CREATE TABLE agent_backup.row_shapes (
-    shape_id    bigint PRIMARY KEY,
+    shape_id    bigint NOT NULL,
     columns     text[] NOT NULL,
     types       text[] NOT NULL,
     key_columns text[] NOT NULL,
     CHECK (cardinality(columns) = cardinality(types))
 );
-COMMENT ON TABLE agent_backup.row_shapes IS 'What the fields of captured rows are: one row for each list of columns that a tracked table has had';
-COMMENT ON COLUMN agent_backup.row_shapes.shape_id IS 'Made of the other columns, so that equal shapes have equal numbers';
+CREATE INDEX row_shapes_id ON agent_backup.row_shapes (shape_id);
+COMMENT ON TABLE agent_backup.row_shapes IS 'What the fields of captured rows are: a row for each list of columns that a tracked table has had. Two sessions can write the same, so that neither waits for the other';
+COMMENT ON COLUMN agent_backup.row_shapes.shape_id IS 'Made of the other columns, so that equal rows have equal numbers, and only those';
 COMMENT ON COLUMN agent_backup.row_shapes.columns IS 'Names of the fields, in their order; generated columns are left out';
 COMMENT ON COLUMN agent_backup.row_shapes.types IS 'Their types, as format_type writes them';
 COMMENT ON COLUMN agent_backup.row_shapes.key_columns IS 'Columns of the primary key; empty without one';

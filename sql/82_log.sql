@@ -77,57 +77,99 @@ COMMENT ON FUNCTION agent_backup.maintain_log IS 'Makes partitions of the log of
 REVOKE ALL ON FUNCTION agent_backup.maintain_log FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION agent_backup.maintain_log TO agent_backup_operator;
 
--- ALTER TABLE and DROP TRIGGER can switch the capture of a table off; then the log says so.
+-- What the tables that are tracked are now, to compare with what was noted.
+CREATE VIEW agent_backup.tracked_now AS
+SELECT t.tracked_id,
+       (SELECT COALESCE(pg_catalog.array_agg(p.relid::oid ORDER BY p.relid::oid), '{}')
+          FROM pg_catalog.pg_partition_tree(t.relation) AS p WHERE p.isleaf AND p.level > 0) AS leaves,
+       (SELECT COALESCE(pg_catalog.array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = t.relation OR i.inhparent = t.relation) AS has_kin,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger g
+         WHERE g.tgrelid = t.relation AND g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled = 'A')
+       >= CASE t.level WHEN 'statement' THEN 4 ELSE 2 END
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(t.relation) AS p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.relid
+                        WHERE g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled <> 'A') AS is_whole
+  FROM agent_backup.tracked t
+  JOIN pg_catalog.pg_class c ON c.oid = t.relation
+ WHERE t.ended_at IS NULL;
+COMMENT ON VIEW agent_backup.tracked_now IS 'What the tables that are tracked, and are there, are now';
+COMMENT ON COLUMN agent_backup.tracked_now.tracked_id IS 'The tracking, see tracked';
+COMMENT ON COLUMN agent_backup.tracked_now.leaves IS 'Partitions that hold rows';
+COMMENT ON COLUMN agent_backup.tracked_now.columns IS 'Columns that are not generated';
+COMMENT ON COLUMN agent_backup.tracked_now.has_kin IS 'Whether it is a partition, or inherits, or others inherit from it';
+COMMENT ON COLUMN agent_backup.tracked_now.is_whole IS 'Whether all of its triggers are there and always fire';
+GRANT SELECT ON agent_backup.tracked_now TO agent_backup_operator;
+
+-- DDL can switch the capture of a table off, or change its rows or columns unseen; then the log says so.
 CREATE FUNCTION agent_backup.watch_tracked() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fn$
 DECLARE
-    broken record;
-    leaf   record;
+    t       record;
+    leaf    record;
+    trigger text;
+    filled  boolean;
+    reasons text[];
 BEGIN
-    IF NOT EXISTS (SELECT FROM agent_backup.tracked WHERE ended_at IS NULL) THEN
-        RETURN;
-    END IF;
-    -- Partitions that came later have the parent's row triggers, but not those of statements.
-    FOR leaf IN
-        SELECT t.tracked_id, n.nspname, c.relname
-          FROM agent_backup.tracked t
-          CROSS JOIN LATERAL pg_partition_tree(t.relation) AS p
-          JOIN pg_class c ON c.oid = p.relid
-          JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE t.ended_at IS NULL AND p.level > 0
-           AND NOT EXISTS (SELECT FROM pg_trigger g
-                            WHERE g.tgrelid = c.oid AND g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgname = 'agent_backup_truncate')
+    FOR t IN
+        SELECT k.*, n.leaves AS leaves_now, n.columns AS columns_now, n.has_kin, n.is_whole
+          FROM agent_backup.tracked k JOIN agent_backup.tracked_now n USING (tracked_id)
+         WHERE NOT k.remade
+           AND (n.leaves <> k.leaves OR n.columns <> k.columns OR (n.has_kin AND k.level = 'statement') OR (NOT n.is_whole AND k.broken_since IS NULL))
     LOOP
-        EXECUTE format('CREATE OR REPLACE TRIGGER agent_backup_truncate BEFORE TRUNCATE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION agent_backup.capture(%L)',
-                       leaf.nspname, leaf.relname, leaf.tracked_id);
-        EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER agent_backup_truncate', leaf.nspname, leaf.relname);
-    END LOOP;
-    FOR broken IN
-        UPDATE agent_backup.tracked t SET broken_since = clock_timestamp()
-         WHERE t.ended_at IS NULL AND t.broken_since IS NULL AND NOT agent_backup.is_captured(t.relation, t.level)
-        RETURNING t.tracked_id, t.schema_name, t.table_name
-    LOOP
-        INSERT INTO agent_backup.capture_gaps (tracked_id, reason) VALUES (broken.tracked_id, 'its triggers were switched off or dropped');
-        RAISE WARNING 'changes of table "%.%" are captured no longer', broken.schema_name, broken.table_name
-              USING HINT = format('Track it again: SELECT * FROM agent_backup.track(%L);', broken.schema_name || '.' || broken.table_name);
+        -- What is done here fires the watch again, which is to look away.
+        UPDATE agent_backup.tracked SET remade = true WHERE tracked_id = t.tracked_id;
+        reasons := '{}';
+        trigger := format('FOR EACH %%s EXECUTE FUNCTION agent_backup.capture(%L, %L, %L, %L)', t.tracked_id, t.on_failure, t.on_truncate, t.truncate_limit);
+        IF t.has_kin AND t.level = 'statement' AND t.is_whole THEN
+            -- Statements that name another table of the family fire no statement triggers of this one.
+            EXECUTE format('DROP TRIGGER agent_backup_insert ON %s', t.relation);
+            EXECUTE format('DROP TRIGGER agent_backup_update ON %s', t.relation);
+            EXECUTE format('DROP TRIGGER agent_backup_delete ON %s', t.relation);
+            EXECUTE format('CREATE TRIGGER agent_backup_rows AFTER INSERT OR UPDATE OR DELETE ON %s ', t.relation) || format(trigger, 'ROW');
+            EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER agent_backup_rows', t.relation);
+            UPDATE agent_backup.tracked SET level = 'row' WHERE tracked_id = t.tracked_id;
+        END IF;
+        FOR leaf IN
+            SELECT o AS oid, c.oid::regclass AS name, o = ANY (t.leaves_now) AS came
+              FROM unnest(t.leaves || t.leaves_now) AS o LEFT JOIN pg_class c ON c.oid = o
+             GROUP BY o, c.oid HAVING (o = ANY (t.leaves)) <> (o = ANY (t.leaves_now))
+        LOOP
+            IF leaf.came THEN
+                EXECUTE format('SELECT EXISTS (SELECT FROM %s)', leaf.name) INTO filled;
+                IF filled THEN
+                    reasons := reasons || format('partition %s came with rows', leaf.name);
+                END IF;
+                EXECUTE format('CREATE OR REPLACE TRIGGER agent_backup_truncate BEFORE TRUNCATE ON %s ', leaf.name) || format(trigger, 'STATEMENT');
+                EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER agent_backup_truncate', leaf.name);
+            ELSE
+                reasons := reasons || 'a partition was detached or dropped'::text;
+                IF leaf.name IS NOT NULL THEN
+                    EXECUTE format('DROP TRIGGER IF EXISTS agent_backup_truncate ON %s', leaf.name);
+                END IF;
+            END IF;
+        END LOOP;
+        IF NOT t.columns <@ t.columns_now AND NOT t.columns_now <@ t.columns THEN
+            reasons := reasons || 'columns were renamed'::text;
+        END IF;
+        IF NOT t.is_whole AND t.broken_since IS NULL THEN
+            reasons := reasons || 'its triggers were switched off or dropped'::text;
+            RAISE WARNING 'changes of table "%.%" are captured no longer', t.schema_name, t.table_name
+                  USING HINT = format('Track it again: SELECT * FROM agent_backup.track(%L);', t.schema_name || '.' || t.table_name);
+        END IF;
+        INSERT INTO agent_backup.capture_gaps (tracked_id, reason) SELECT t.tracked_id, reason FROM unnest(reasons) AS reason;
+        UPDATE agent_backup.tracked
+           SET remade = false, leaves = t.leaves_now, columns = t.columns_now,
+               broken_since = CASE WHEN t.is_whole THEN broken_since ELSE COALESCE(broken_since, clock_timestamp()) END
+         WHERE tracked_id = t.tracked_id;
     END LOOP;
 END
 $fn$;
-COMMENT ON FUNCTION agent_backup.watch_tracked() IS 'Notes a gap when the triggers of a tracked table are switched off, and gives new partitions theirs';
+COMMENT ON FUNCTION agent_backup.watch_tracked() IS 'Notes a gap when DDL changes a tracked table unseen by its triggers or switches them off, and gives new partitions theirs';
 REVOKE ALL ON FUNCTION agent_backup.watch_tracked() FROM PUBLIC;
 
-CREATE FUNCTION agent_backup.is_captured(relation regclass, level text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
-    SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1)
-        OR ((SELECT count(*) FROM pg_trigger
-              WHERE tgrelid = $1 AND tgfoid = 'agent_backup.capture()'::regprocedure AND tgenabled = 'A')
-            >= CASE $2 WHEN 'statement' THEN 4 ELSE 2 END
-            AND NOT EXISTS (SELECT FROM pg_partition_tree($1) AS p JOIN pg_trigger g ON g.tgrelid = p.relid
-                             WHERE g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled <> 'A'))
-$fn$;
-COMMENT ON FUNCTION agent_backup.is_captured IS 'Whether all triggers of a tracked table are there and always fire; true of one that is gone';
-
-CREATE EVENT TRIGGER agent_backup_watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'ALTER TRIGGER', 'DROP TRIGGER')
+CREATE EVENT TRIGGER agent_backup_watch ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'DROP TABLE', 'ALTER TRIGGER', 'DROP TRIGGER')
     EXECUTE FUNCTION agent_backup.watch_tracked();
 ALTER EVENT TRIGGER agent_backup_watch ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER agent_backup_watch IS 'Notices when the capture of a tracked table is switched off';
+COMMENT ON EVENT TRIGGER agent_backup_watch IS 'Notices DDL that the capture of a tracked table does not see';

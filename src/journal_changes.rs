@@ -11,14 +11,13 @@ use crate::ident::TableName;
 use crate::journal;
 use crate::server::encoding::{self, Encoding};
 use crate::server::sql;
-use crate::server::subtransaction;
 use crate::server::text::Raw;
 use crate::server::user::{ActingAs, Restriction};
 use crate::table::append::{self, Appending};
 use crate::table::capture::Shape;
 
 /// What tracking a table means.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracked {
     pub id: i32,
     pub on_failure: OnFailure,
@@ -64,39 +63,32 @@ impl OnTruncate {
     }
 }
 
-/// The tracking that a trigger carries the number of, while it goes on.
-pub fn tracked(id: i32) -> Result<Option<Tracked>> {
-    let query = "SELECT on_failure, on_truncate, truncate_limit FROM agent_backup.tracked \
-                 WHERE tracked_id = $1 AND ended_at IS NULL";
-    let found = sql::rows(query, &[id.into()], |row| {
-        let unknown = || Error::Internal { object: "tracking", reason: "its policy is unknown".into() };
-        Ok(Tracked {
-            id,
-            on_failure: OnFailure::parse(&row.required::<String>(1)?).ok_or_else(unknown)?,
-            on_truncate: OnTruncate::parse(&row.required::<String>(2)?).ok_or_else(unknown)?,
-            truncate_limit: row.required(3)?,
+impl Tracked {
+    /// What the arguments of a trigger say: the number, the policies, the limit. So a writer needs to read no table, which
+    /// its snapshot may be too old for.
+    pub fn of_arguments(arguments: &[String]) -> Option<Self> {
+        let [id, on_failure, on_truncate, limit] = arguments else { return None };
+        Some(Tracked {
+            id: id.parse().ok()?,
+            on_failure: OnFailure::parse(on_failure)?,
+            on_truncate: OnTruncate::parse(on_truncate)?,
+            truncate_limit: limit.parse().ok()?,
         })
-    })?;
-    Ok(found.into_iter().next())
+    }
 }
 
-/// Makes sure that a shape is known; whether it was written just now.
+/// Makes sure that a shape is known; whether it was written just now. Two sessions may write the same: neither waits for the
+/// other.
 pub fn know_shape(shape: &Shape) -> Result<bool> {
-    let known = "SELECT true FROM agent_backup.row_shapes WHERE shape_id = $1";
+    let known = "SELECT true FROM agent_backup.row_shapes WHERE shape_id = $1 LIMIT 1";
     if !sql::rows(known, &[shape.id.into()], |row| row.required::<bool>(1))?.is_empty() {
         return Ok(false);
     }
-    let statement = "INSERT INTO agent_backup.row_shapes (shape_id, columns, types, key_columns) \
-                     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    let statement =
+        "INSERT INTO agent_backup.row_shapes (shape_id, columns, types, key_columns) VALUES ($1, $2, $3, $4)";
     let arguments =
         [shape.id.into(), shape.columns.clone().into(), shape.types.clone().into(), shape.key.clone().into()];
-    let written = subtransaction::attempt(|| sql::execute(statement, &arguments));
-    match written {
-        Ok(rows) => Ok(rows > 0),
-        // Another session wrote the same just now, and this transaction's snapshot is older.
-        Err(failure) if failure.code == pgrx::PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE => Ok(false),
-        Err(failure) => Err(failure.error.unwrap_or(Error::Capture { reason: failure.message })),
-    }
+    Ok(sql::execute(statement, &arguments)? > 0)
 }
 
 /// Says that changes are not in the log.
@@ -266,7 +258,21 @@ pub fn begin(id: i32, tracking: &NewTracking) -> Result<()> {
             id.into(),
         ];
         sql::execute(statement, &arguments)?;
+        sql::execute(NOTE_FACTS, &[id.into()])?;
         guard()
+    })
+}
+
+/// Notes what a tracked table is, for the watch to compare with.
+const NOTE_FACTS: &str = "UPDATE agent_backup.tracked t SET remade = false, leaves = n.leaves, columns = n.columns \
+                          FROM agent_backup.tracked_now n WHERE n.tracked_id = t.tracked_id AND t.tracked_id = $1";
+
+/// The triggers of a tracking are made anew; whether they were broken before.
+pub fn watched(id: i32) -> Result<bool> {
+    journal::as_owner(|| {
+        sql::execute(NOTE_FACTS, &[id.into()])?;
+        let query = "SELECT broken_since IS NOT NULL FROM agent_backup.tracked WHERE tracked_id = $1";
+        Ok(sql::rows(query, &[id.into()], |row| row.required::<bool>(1))? == [true])
     })
 }
 
@@ -299,12 +305,18 @@ pub fn mended(id: i32) -> Result<()> {
     })
 }
 
-/// Changes the policies of a tracking that goes on.
+/// Changes the policies of a tracking that goes on. Until `watched` its triggers are being made anew.
 pub fn change_policies(id: i32, tracking: &NewTracking) -> Result<()> {
     journal::as_owner(|| {
-        let statement = "UPDATE agent_backup.tracked SET on_failure = $2, on_truncate = $3, truncate_limit = $4 WHERE tracked_id = $1";
-        let arguments =
-            [id.into(), tracking.on_failure.into(), tracking.on_truncate.into(), tracking.truncate_limit.into()];
+        let statement = "UPDATE agent_backup.tracked SET on_failure = $2, on_truncate = $3, truncate_limit = $4, level = $5, remade = true \
+                         WHERE tracked_id = $1";
+        let arguments = [
+            id.into(),
+            tracking.on_failure.into(),
+            tracking.on_truncate.into(),
+            tracking.truncate_limit.into(),
+            tracking.level.into(),
+        ];
         sql::execute(statement, &arguments).map(drop)
     })
 }
@@ -356,8 +368,14 @@ pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Track
 /// Writes a mark down; when it was made.
 pub fn make_mark(name: &str, note: Option<&str>) -> Result<TimestampWithTimeZone> {
     journal::as_owner(|| {
+        // A snapshot does not list its own transaction as running.
         let statement = "INSERT INTO agent_backup.marks (mark_name, snapshot, note) \
-                         VALUES ($1, pg_catalog.pg_current_snapshot(), $2) RETURNING marked_at";
+             SELECT $1, pg_catalog.format('%s:%s:%s', LEAST(pg_catalog.pg_snapshot_xmin(c.s), c.own), \
+                        GREATEST(pg_catalog.pg_snapshot_xmax(c.s), c.own), \
+                        (SELECT pg_catalog.string_agg(x.xid::pg_catalog.text, ',' ORDER BY x.xid) \
+                           FROM (SELECT pg_catalog.pg_snapshot_xip(c.s) AS xid UNION SELECT c.own) AS x \
+                          WHERE x.xid < GREATEST(pg_catalog.pg_snapshot_xmax(c.s), c.own)))::pg_catalog.pg_snapshot, $2 \
+               FROM (SELECT pg_catalog.pg_current_snapshot() AS s, pg_catalog.pg_current_xact_id_if_assigned() AS own) AS c RETURNING marked_at";
         let times = sql::changed_rows(statement, &[name.into(), note.into()], |row| row.required(1))?;
         times.first().copied().ok_or(Error::Internal { object: "mark", reason: "it was not made".into() })
     })
@@ -375,4 +393,12 @@ pub fn tracked_relations() -> Result<Vec<pg_sys::Oid>> {
                      WHERE t.ended_at IS NULL";
         sql::rows(query, &[], |row| row.required(1))
     })
+}
+
+/// The table that a partition is tracked with; none where it is tracked by itself.
+pub fn tracked_parent(partition: pg_sys::Oid, id: i32) -> Result<Option<pg_sys::Oid>> {
+    let query = "SELECT a.relid::pg_catalog.oid FROM agent_backup.tracked t \
+                 JOIN pg_catalog.pg_partition_ancestors($1) AS a ON a.relid = t.relation \
+                 WHERE t.tracked_id = $2 AND t.relation <> $1";
+    Ok(sql::rows(query, &[partition.into(), id.into()], |row| row.required(1))?.into_iter().next())
 }

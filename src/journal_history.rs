@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use agent_backup_core::codec::CsvFields;
-use agent_backup_core::codec::change::image_before;
+use agent_backup_core::codec::change::{Shaped, image_before};
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ pub struct Shape {
     pub id: i64,
     pub columns: Vec<String>,
     pub types: Vec<String>,
+    pub key: Vec<String>,
 }
 
 /// A row as the log has it: a line of CSV in the encoding of files.
@@ -35,6 +36,12 @@ impl PartialEq for Image {
 }
 
 impl Eq for Image {}
+
+impl Shaped for Image {
+    fn is_like(&self, other: &Self) -> bool {
+        self.shape.id == other.shape.id
+    }
+}
 
 /// One entry of the log.
 pub struct Entry {
@@ -156,17 +163,27 @@ impl Shapes {
 }
 
 fn shape(id: i64) -> Result<Shape> {
-    let query = "SELECT columns, types FROM agent_backup.row_shapes WHERE shape_id = $1";
-    let found =
-        sql::rows(query, &[id.into()], |row| Ok(Shape { id, columns: row.required(1)?, types: row.required(2)? }))?;
+    let query = "SELECT columns, types, key_columns FROM agent_backup.row_shapes WHERE shape_id = $1 LIMIT 1";
+    let found = sql::rows(query, &[id.into()], |row| {
+        Ok(Shape { id, columns: row.required(1)?, types: row.required(2)?, key: row.required(3)? })
+    })?;
     found.into_iter().next().ok_or(Error::Internal { object: "log of changes", reason: "a shape is missing".into() })
 }
 
 /// Gaps of a tracking: when and why, oldest first.
 pub fn gaps(tracked_id: i32) -> Result<Vec<(TimestampWithTimeZone, String)>> {
+    gaps_where(Selection { tracked_id, condition: "$2", value: true.into() })
+}
+
+/// Those for which a condition over the entry `l` holds.
+pub fn gaps_where(selection: Selection) -> Result<Vec<(TimestampWithTimeZone, String)>> {
     journal::as_owner(|| {
-        let query = "SELECT noted_at, reason FROM agent_backup.capture_gaps WHERE tracked_id = $1 ORDER BY noted_at";
-        sql::rows(query, &[tracked_id.into()], |row| Ok((row.required(1)?, row.shown(2)?)))
+        let query = format!(
+            "SELECT l.noted_at, l.reason FROM (SELECT g.*, g.noted_at AS changed_at FROM agent_backup.capture_gaps g) AS l \
+             WHERE l.tracked_id = $1 AND ({}) ORDER BY l.noted_at",
+            selection.condition
+        );
+        sql::rows(&query, &[selection.tracked_id.into(), selection.value], |row| Ok((row.required(1)?, row.shown(2)?)))
     })
 }
 

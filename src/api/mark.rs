@@ -13,7 +13,8 @@ use crate::server::text::Text;
 ///
 /// `SELECT agent_backup.mark('before the nightly agent');`
 ///
-/// Errors: 42710 when there is such a mark, 22023 for an empty name, 25006 in a read-only transaction.
+/// What this very transaction changed is not part of it. Errors: 42710 when there is such a mark, 22023 for an empty name,
+/// 25006 in a read-only transaction, 25000 in another isolation level than READ COMMITTED.
 #[pg_extern(schema = "agent_backup", name = "mark")]
 fn make_mark(
     mark_name: Option<Text>,

@@ -22,7 +22,7 @@ use crate::server::text::Text;
 /// level, the backup. A table that is tracked already gets the policies.
 ///
 /// Errors: 42501 for who is not the table's owner, 42809 for a table that cannot be tracked (foreign, unlogged, a view),
-/// 22023 for an unknown policy, 25001 in another isolation level than READ COMMITTED.
+/// 22023 for an unknown policy, 25000 in another isolation level than READ COMMITTED.
 #[pg_extern(schema = "agent_backup", name = "track")]
 fn begin_tracking(
     table_name: Option<Text>,

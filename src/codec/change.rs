@@ -78,17 +78,27 @@ pub fn key_of(values: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// What changes of one key come to, whatever their order: images that came and went again cancel out.
+/// What changes of one key come to, whatever their order: images that came and went again cancel out. Only images of one
+/// shape can be told to be the same; where the shape changed in between, the first change and the last one count.
 #[derive(Debug)]
 pub struct Net<T> {
     left: Vec<T>,
     came: Vec<T>,
+    first: Option<Option<T>>,
+    last: Option<T>,
+    shapes_differ: bool,
 }
 
 impl<T> Default for Net<T> {
     fn default() -> Self {
-        Net { left: Vec::new(), came: Vec::new() }
+        Net { left: Vec::new(), came: Vec::new(), first: None, last: None, shapes_differ: false }
     }
+}
+
+/// A row of some shape.
+pub trait Shaped {
+    /// Whether both have the same fields, so that they can be compared.
+    fn is_like(&self, other: &Self) -> bool;
 }
 
 /// The row of a key before and after its changes.
@@ -98,35 +108,38 @@ pub struct Sides<T> {
     pub after: Option<T>,
 }
 
-impl<T: PartialEq> Net<T> {
-    /// An image that a change took away.
-    pub fn left(&mut self, image: T) {
-        match self.came.iter().position(|came| *came == image) {
-            Some(place) => drop(self.came.remove(place)),
-            None => self.left.push(image),
+impl<T: PartialEq + Shaped + Clone> Net<T> {
+    /// A change, in the order of the log: the image that it took away and the one that it brought.
+    pub fn change(&mut self, left: Option<T>, came: Option<T>) {
+        let known = self.first.iter().flatten().chain(&self.last).chain(&self.left).chain(&self.came).next().cloned();
+        let differs = |image: &T| known.as_ref().is_some_and(|known| !known.is_like(image));
+        self.shapes_differ |= left.iter().chain(&came).any(differs);
+        self.first.get_or_insert_with(|| left.clone());
+        self.last.clone_from(&came);
+        if let Some(image) = left {
+            cancel_or_keep(&mut self.came, &mut self.left, image);
+        }
+        if let Some(image) = came {
+            cancel_or_keep(&mut self.left, &mut self.came, image);
         }
     }
 
-    /// An image that a change brought.
-    pub fn came(&mut self, image: T) {
-        match self.left.iter().position(|left| *left == image) {
-            Some(place) => drop(self.left.remove(place)),
-            None => self.came.push(image),
-        }
-    }
-
-    /// None where nothing changed in the end. Changes are to be told in their order: where the shape of the row changed
-    /// between two of them the first image that left and the last that came count.
+    /// None where nothing changed in the end.
     pub fn sides(self) -> Option<Sides<T>> {
         if self.left.is_empty() && self.came.is_empty() {
             return None;
         }
+        if self.shapes_differ {
+            return Some(Sides { before: self.first.flatten(), after: self.last });
+        }
         Some(Sides { before: self.left.into_iter().next(), after: self.came.into_iter().next_back() })
     }
+}
 
-    /// All that left and all that came, for rows without a key.
-    pub fn all(self) -> (Vec<T>, Vec<T>) {
-        (self.left, self.came)
+fn cancel_or_keep<T: PartialEq>(against: &mut Vec<T>, keep: &mut Vec<T>, image: T) {
+    match against.iter().position(|other| *other == image) {
+        Some(place) => drop(against.remove(place)),
+        None => keep.push(image),
     }
 }
 
@@ -179,13 +192,27 @@ mod tests {
         assert_eq!(key(&fields(",2"), &[0]), None);
     }
 
+    /// Numbers up to 99 are of one shape, those above of another.
+    impl Shaped for u8 {
+        fn is_like(&self, other: &Self) -> bool {
+            (*self > 99) == (*other > 99)
+        }
+    }
+
     fn net(changes: &[(Option<u8>, Option<u8>)]) -> Option<Sides<u8>> {
         let mut net = Net::default();
         for (left, came) in changes {
-            left.iter().for_each(|image| net.left(*image));
-            came.iter().for_each(|image| net.came(*image));
+            net.change(*left, *came);
         }
         net.sides()
+    }
+
+    #[test]
+    fn where_the_shape_changed_the_first_and_the_last_change_count() {
+        let sides = |before, after| Some(Sides { before, after });
+        assert_eq!(net(&[(None, Some(1)), (Some(101), None)]), sides(None, None));
+        assert_eq!(net(&[(Some(1), Some(2)), (Some(102), None)]), sides(Some(1), None));
+        assert_eq!(net(&[(Some(1), Some(2)), (Some(102), Some(103))]), sides(Some(1), Some(103)));
     }
 
     #[test]

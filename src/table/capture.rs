@@ -64,11 +64,11 @@ pub struct Images {
 }
 
 impl Columns {
-    /// Of an open relation.
+    /// Of an open relation, with the key of the table that it is a partition of, if there is one.
     ///
     /// # Safety
     /// `relation` is open and locked.
-    pub unsafe fn of(relation: pg_sys::Relation) -> Result<Self> {
+    pub unsafe fn of(relation: pg_sys::Relation, parent: Option<pg_sys::Oid>) -> Result<Self> {
         // SAFETY: as the caller promises; both contexts are children of one that lives as long as the session.
         unsafe {
             let [mut memory, scratch] = PgMemoryContexts::TopMemoryContext
@@ -87,7 +87,11 @@ impl Columns {
                 taken.push((place, take));
             }
             let names = plan.iter().map(|column| column.name.clone()).collect();
-            let shape = Shape::new(names, types, key_of(relation, &description)?);
+            let key = match parent {
+                None => key_of(relation, &description)?,
+                Some(parent) => key_of_table(parent)?,
+            };
+            let shape = Shape::new(names, types, key);
             let needs_settings = taken.iter().any(|(_, take)| matches!(take, Take::Output(_)));
             Ok(Columns { taken, encoder: Encoder::csv(&plan), encoding, memory, scratch, needs_settings, shape })
         }
@@ -192,6 +196,17 @@ unsafe fn key_of(relation: pg_sys::Relation, description: &PgTupleDesc) -> Resul
     Ok(Vec::new())
 }
 
+/// As `key_of`, of a table by its oid.
+fn key_of_table(table: pg_sys::Oid) -> Result<Vec<String>> {
+    // SAFETY: the lock is held to the end of the transaction; what is opened is closed here, or by the abort.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let key = key_of(relation, &PgTupleDesc::from_pg_copy((*relation).rd_att));
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        key
+    }
+}
+
 /// Rows of a transition table, one by one.
 pub struct Transition {
     store: *mut pg_sys::Tuplestorestate,
@@ -276,6 +291,15 @@ impl Drop for AllRows {
             }
         }
     }
+}
+
+/// Whether a relation is a partition.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn is_partition(relation: pg_sys::Relation) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*(*relation).rd_rel).relispartition }
 }
 
 /// The letter of a relation's kind, as in pg_class.

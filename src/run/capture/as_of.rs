@@ -56,7 +56,7 @@ pub fn run(
         keys: HashSet::new(),
         rows: HashMap::new(),
     };
-    net::of(moment.later(tracking.id)?.selection(), |change| reading.change(change))?;
+    net::of(&table, moment.later(tracking.id)?.selection(), |change| reading.change(change))?;
     reading.live()?;
     say::notice(&format!("{display} as of {}, {}", moment.shown()?, moment.order()?));
     Ok(())

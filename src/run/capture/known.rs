@@ -6,10 +6,10 @@ use std::mem::ManuallyDrop;
 
 use pgrx::pg_sys;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal;
 use crate::journal_changes::{self, Tracked};
-use crate::table::capture::Columns;
+use crate::table::capture::{self, Columns};
 
 use super::Fired;
 
@@ -39,18 +39,21 @@ thread_local! {
 }
 
 /// Of the table that fired a trigger. It is taken out of what is kept: a trigger inside of this one finds its own.
-pub fn of(fired: &Fired, id: i32) -> Result<Known> {
+pub fn of(fired: &Fired, tracked: Tracked) -> Result<Known> {
     listen();
     forget_stale();
     let oid = fired.oid();
     let kept = KNOWN.with(|known| known.borrow_mut().remove(&oid));
-    if let Some(known) = kept.filter(|known| known.tracked.id == id && known.is_still_written()) {
+    if let Some(known) = kept.filter(|known| known.tracked == tracked && known.is_still_written()) {
         return Ok(known);
     }
     journal::as_owner(|| {
-        let tracked = journal_changes::tracked(id)?.ok_or_else(|| Error::NotTracked { table: fired.table() })?;
         // SAFETY: the relation is open and locked while its trigger runs.
-        let columns = unsafe { Columns::of(fired.relation()) }?;
+        let columns = unsafe {
+            let is_partition = capture::is_partition(fired.relation());
+            let parent = if is_partition { journal_changes::tracked_parent(oid, tracked.id)? } else { None };
+            Columns::of(fired.relation(), parent)?
+        };
         let made_in = journal_changes::know_shape(&columns.shape)?.then(now);
         let key = columns.shape.key_places();
         Ok(Known { oid, tracked, key, columns, owner: journal::owner()?, made_in })

@@ -11,6 +11,9 @@ use crate::server::{privilege, snapshot};
 /// Makes a mark of what has committed until now; when.
 pub fn mark(name: &str, note: Option<&str>) -> Result<TimestampWithTimeZone> {
     snapshot::require_writable()?;
+    if snapshot::is_fixed() {
+        return Err(Error::FixedSnapshot);
+    }
     if name.is_empty() {
         return Err(Error::InvalidOption { option: "mark", reason: "it is empty".into() });
     }

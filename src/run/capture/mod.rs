@@ -17,7 +17,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes::{self, Change, OnFailure, OnTruncate, Statement};
+use crate::journal_changes::{self, Change, OnFailure, OnTruncate, Statement, Tracked};
 use crate::server::pin::Pinned;
 use crate::server::subtransaction::{self, is_for_the_call};
 use crate::table::capture::{self, AllRows, Images, Transition};
@@ -89,28 +89,26 @@ impl Fired {
         self.data().tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
-    /// The number of the tracking, which is the trigger's argument.
-    fn tracked_id(&self) -> Option<i32> {
+    /// What the trigger's arguments say of the tracking.
+    fn tracked(&self) -> Result<Tracked> {
         // SAFETY: the trigger is there while it runs, with as many arguments as it says.
-        unsafe {
+        let arguments: Vec<String> = unsafe {
             let trigger = &*self.data().tg_trigger;
-            if trigger.tgnargs < 1 {
-                return None;
-            }
-            std::ffi::CStr::from_ptr(*trigger.tgargs).to_str().ok()?.parse().ok()
-        }
+            let texts = (0..trigger.tgnargs).map(|number| *trigger.tgargs.add(number as usize));
+            texts.map(|text| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned()).collect()
+        };
+        Tracked::of_arguments(&arguments).ok_or_else(|| Error::NotTracked { table: self.table() })
     }
 }
 
 /// Writes what a statement changed to the log. Errors: as the table's policy says, or it is recorded as a gap.
 pub fn fire(fired: &Fired) -> Result<()> {
-    let id = fired.tracked_id().ok_or(Error::NotTracked { table: fired.table() })?;
-    let known = known::of(fired, id)?;
-    let policy = known.tracked.on_failure;
-    if policy == OnFailure::Fail {
-        return write(fired, known);
+    let tracked = fired.tracked()?;
+    let id = tracked.id;
+    if tracked.on_failure == OnFailure::Fail {
+        return write(fired, known::of(fired, tracked)?);
     }
-    let Err(failure) = subtransaction::attempt(|| write(fired, known)) else { return Ok(()) };
+    let Err(failure) = subtransaction::attempt(|| write(fired, known::of(fired, tracked)?)) else { return Ok(()) };
     if is_for_the_call(failure.code) {
         return Err(failure.error.unwrap_or(Error::Capture { reason: failure.message }));
     }

@@ -83,6 +83,20 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// The gaps of a tracking whose transactions had not committed by then.
+    fn later_gaps(&self, tracked_id: i32) -> Result<Later> {
+        let condition = match self {
+            Moment::Mark { .. } => "NOT pg_catalog.pg_visible_in_snapshot(l.xid, $2::pg_catalog.pg_snapshot)",
+            Moment::Time(_) if commit_times()? => {
+                "COALESCE(pg_catalog.pg_xact_commit_timestamp(l.xid::pg_catalog.xid), l.noted_at) > $2"
+            }
+            Moment::Time(_) => "l.noted_at > $2",
+        };
+        Ok(Later { tracked_id, condition: condition.to_owned(), moment: self.clone() })
+    }
+}
+
 /// What came after a moment.
 pub struct Later {
     pub tracked_id: i32,
@@ -132,8 +146,7 @@ pub fn covered(table: &str, relation: Option<pgrx::pg_sys::Oid>, moment: &Moment
     if let Some(until) = journal_history::sealed_until()?.filter(|until| moment.at() < *until) {
         return refuse(format!("the changes until {until} were written to files, see agent_backup.sealed_log"));
     }
-    let gaps = journal_history::gaps(newest.id)?;
-    match gaps.into_iter().find(|(at, _)| *at > moment.at()) {
+    match journal_history::gaps_where(moment.later_gaps(newest.id)?.selection())?.pop() {
         Some((at, reason)) => refuse(format!("changes are missing at {at}: {reason}")),
         None => Ok(newest.clone()),
     }

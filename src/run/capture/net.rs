@@ -1,12 +1,16 @@
 //! What changes come to: of each key the row before all of them and after.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use agent_backup_core::codec::change::Net;
+use agent_backup_core::codec::{CsvFields, NotCsv, Projection};
 
 use crate::error::{Error, Result};
+use crate::ident;
 use crate::journal;
-use crate::journal_history::{self, Entry, Image, Selection};
+use crate::journal_history::{self, Entry, Image, Selection, Shape};
+use crate::table::catalog::{Table, TableColumn};
 
 /// A key whose row is another one after the changes. Without a key, one row that went or came.
 #[derive(Debug, Clone)]
@@ -16,37 +20,30 @@ pub struct NetChange {
     pub after: Option<Image>,
 }
 
-/// Tells of each key that the selected entries changed in the end. Of a table with a key in bounded memory, of one without
-/// in as much as its changed rows take.
-pub fn of(selection: Selection, mut each: impl FnMut(NetChange) -> Result<()>) -> Result<()> {
-    let mut rows: HashMap<(i64, Vec<u8>), (i64, Image)> = HashMap::new();
+/// Tells of each key of a table that the selected entries changed in the end. Of a table with a key in bounded memory, of
+/// one without in as much as its changed rows take.
+/// Errors: `NotCovered` where rows of then and of now cannot be told to be the same.
+pub fn of(live: &Table, selection: Selection, mut each: impl FnMut(NetChange) -> Result<()>) -> Result<()> {
+    let mut rows = Counted::default();
     let mut current: Option<(Vec<u8>, Net<Image>)> = None;
     journal::as_owner(|| {
         journal_history::by_key(selection, |entry| {
-            require_images(&entry)?;
+            require_comparable(live, &entry)?;
             let Some(told) = entry.key else {
-                count(&mut rows, entry.before, -1);
-                count(&mut rows, entry.after, 1);
+                rows.add(live, entry.before, -1)?;
+                rows.add(live, entry.after, 1)?;
                 return Ok(());
             };
             if current.as_ref().is_none_or(|(key, _)| *key != told) {
                 finish(current.take(), &mut each)?;
             }
             let (_, net) = current.get_or_insert_with(|| (told, Net::default()));
-            entry.before.into_iter().for_each(|image| net.left(image));
-            entry.after.into_iter().for_each(|image| net.came(image));
+            net.change(entry.before, entry.after);
             Ok(())
         })?;
         finish(current.take(), &mut each)
     })?;
-    for (number, image) in rows.into_values() {
-        for _ in 0..number.unsigned_abs() {
-            let image = Some(image.clone());
-            let (before, after) = if number < 0 { (image, None) } else { (None, image) };
-            each(NetChange { key: None, before, after })?;
-        }
-    }
-    Ok(())
+    rows.tell(&mut each)
 }
 
 fn finish(changed: Option<(Vec<u8>, Net<Image>)>, each: &mut impl FnMut(NetChange) -> Result<()>) -> Result<()> {
@@ -57,17 +54,67 @@ fn finish(changed: Option<(Vec<u8>, Net<Image>)>, each: &mut impl FnMut(NetChang
     }
 }
 
-fn count(rows: &mut HashMap<(i64, Vec<u8>), (i64, Image)>, image: Option<Image>, by: i64) {
-    if let Some(image) = image {
-        rows.entry((image.shape.id, image.row.clone())).or_insert((0, image)).0 += by;
+/// Rows without a key, and how often each came more than it went.
+#[derive(Default)]
+struct Counted {
+    rows: HashMap<Vec<u8>, i64>,
+    /// The fields of all: the columns of the table, in its order.
+    shape: Option<Rc<Shape>>,
+}
+
+impl Counted {
+    fn add(&mut self, live: &Table, image: Option<Image>, by: i64) -> Result<()> {
+        let Some(image) = image else { return Ok(()) };
+        let own: Vec<_> = live.columns.iter().filter(|column| !column.generated).collect();
+        let place = |column: &&TableColumn| {
+            let place = image.shape.columns.iter().position(|name| *name == column.name)?;
+            (image.shape.types.get(place) == Some(&column.type_name)).then_some(place)
+        };
+        let places: Option<Vec<usize>> = own.iter().map(place).collect();
+        let Some(places) = places.filter(|places| places.len() == image.shape.columns.len()) else {
+            return Err(not_covered(live, "it has no key, and its columns changed since"));
+        };
+        self.shape.get_or_insert_with(|| {
+            let columns = own.iter().map(|column| column.name.clone()).collect();
+            let types = own.iter().map(|column| column.type_name.clone()).collect();
+            Rc::new(Shape { id: image.shape.id, columns, types, key: Vec::new() })
+        });
+        let mut row = Vec::new();
+        let mut fields = CsvFields::default();
+        let broken = |error: NotCsv| Error::Internal { object: "log of changes", reason: error.to_string() };
+        fields.read(&image.row).map_err(broken)?;
+        Projection::new(places).row(&fields, &mut row);
+        *self.rows.entry(row).or_insert(0) += by;
+        Ok(())
+    }
+
+    fn tell(self, each: &mut impl FnMut(NetChange) -> Result<()>) -> Result<()> {
+        let Some(shape) = self.shape else { return Ok(()) };
+        for (row, number) in self.rows {
+            for _ in 0..number.unsigned_abs() {
+                let image = Some(Image { shape: Rc::clone(&shape), row: row.clone() });
+                let (before, after) = if number < 0 { (image, None) } else { (None, image) };
+                each(NetChange { key: None, before, after })?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// An entry whose image was erased tells nothing of its row.
-fn require_images(entry: &Entry) -> Result<()> {
-    if entry.before.is_none() && entry.after.is_none() {
-        let reason = format!("the image of change {} was erased", entry.seq);
-        return Err(Error::Internal { object: "log of changes", reason });
+/// The entry has its image, and the key that it is told by is the table's.
+fn require_comparable(live: &Table, entry: &Entry) -> Result<()> {
+    let Some(image) = entry.before.as_ref().or(entry.after.as_ref()) else {
+        return Err(not_covered(live, &format!("the image of change {} was erased", entry.seq)));
+    };
+    if image.shape.key == live.primary_key {
+        return Ok(());
     }
-    Ok(())
+    Err(not_covered(live, "its primary key changed since"))
+}
+
+fn not_covered(live: &Table, reason: &str) -> Error {
+    let table = live.name.display();
+    let hint =
+        format!("Restore a backup of about that time: agent_backup.recovery_points({}).", ident::literal(&table));
+    Error::NotCovered { table, reason: reason.to_owned(), hint }
 }

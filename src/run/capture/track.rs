@@ -53,22 +53,22 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
         truncate_limit: policies.truncate_limit,
     };
     if let Some(going_on) = going_on(oid)? {
+        // While the triggers are made anew the watch over them looks away.
         journal_changes::change_policies(going_on.id, &new)?;
-        // Sessions that know it read it anew.
-        // SAFETY: the table is locked.
-        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(oid) };
+        drop_triggers(going_on.id)?;
+        make_triggers(&new, &table, going_on.id)?;
         let mut details = "it was tracked already; its policies are as given".to_owned();
-        if going_on.broken_since.is_some() {
-            drop_triggers(going_on.id)?;
-            make_triggers(&table, level, going_on.id)?;
+        let was_broken = journal_changes::watched(going_on.id)?;
+        if was_broken {
             journal_changes::mended(going_on.id)?;
             save(going_on.id, &table, baseline)?;
             details.push_str("; its triggers were missing and are there again, which leaves a gap");
         }
         return Ok(Begun { table: display, level, backup_id: going_on.backup_id, details });
     }
+    require_alone(&table)?;
     let id = journal_changes::next_id()?;
-    make_triggers(&table, level, id)?;
+    make_triggers(&new, &table, id)?;
     journal_changes::begin(id, &new)?;
     let backup_id = save(id, &table, baseline)?;
     let details = match table.primary_key.is_empty() {
@@ -116,23 +116,26 @@ fn going_on(oid: pg_sys::Oid) -> Result<Option<journal_changes::Tracking>> {
 
 /// The triggers of a tracking that were made for it, not those that partitions have from their parent; both names quoted.
 fn triggers(id: i32) -> Result<Vec<(String, String)>> {
-    // A zero byte ends a trigger's argument.
+    // A zero byte ends each argument of a trigger; the first is the number.
     let query = "SELECT pg_catalog.quote_ident(t.tgname), pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_trigger t \
          JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE t.tgfoid = 'agent_backup.capture()'::pg_catalog.regprocedure AND t.tgparentid = 0 \
-           AND t.tgargs = pg_catalog.decode(pg_catalog.encode($1::pg_catalog.bytea, 'hex') || '00', 'hex')";
+           AND pg_catalog.substring(t.tgargs, 1, pg_catalog.octet_length($1) + 1) \
+               = pg_catalog.decode(pg_catalog.encode($1::pg_catalog.bytea, 'hex') || '00', 'hex')";
     sql::rows(query, &[id.to_string().as_str().into()], |row| Ok((row.required(1)?, row.required(2)?)))
 }
 
-fn make_triggers(table: &Table, level: &str, id: i32) -> Result<()> {
+fn make_triggers(new: &NewTracking, table: &Table, id: i32) -> Result<()> {
     let name = table.name.qualified();
-    let capture = format!("EXECUTE FUNCTION agent_backup.capture('{id}')");
+    let NewTracking { level, on_failure, on_truncate, truncate_limit, .. } = new;
+    let capture =
+        format!("EXECUTE FUNCTION agent_backup.capture('{id}', '{on_failure}', '{on_truncate}', '{truncate_limit}')");
     let mut statements = Vec::new();
     let mut make = |on: &str, trigger: &str, definition: String| {
         statements.push(format!("CREATE TRIGGER {trigger} {definition} {capture}"));
         statements.push(format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {trigger}"));
     };
-    if level == "row" {
+    if *level == "row" {
         make(&name, "agent_backup_rows", format!("AFTER INSERT OR UPDATE OR DELETE ON {name} FOR EACH ROW"));
     } else {
         for (event, tables) in [
@@ -166,6 +169,18 @@ fn level(table: &Table) -> Result<&'static str> {
                      OR EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = $1)";
     let by_rows = journal::as_owner(|| sql::rows(query, &[table.oid.into()], |row| row.required::<bool>(1)))?;
     Ok(if table.kind == Kind::Partitioned || by_rows == [true] { "row" } else { "statement" })
+}
+
+/// A table and its partitions are tracked once.
+fn require_alone(table: &Table) -> Result<()> {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid = 'agent_backup.capture()'::pg_catalog.regprocedure \
+                     AND (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1))))";
+    if sql::rows(query, &[table.oid.into()], |row| row.required::<bool>(1))? != [true] {
+        return Ok(());
+    }
+    let kind = "tracked already with the table that it is a part of, or through one of its partitions";
+    let hint = "Untrack that one first: SELECT agent_backup.untrack(…); agent_backup.tracked lists what is tracked.";
+    Err(Error::NotTrackable { table: table.name.display(), kind, hint })
 }
 
 fn require_trackable(table: &Table) -> Result<()> {

@@ -73,7 +73,7 @@ pub fn table(live: &Table, selection: Selection, direction: Direction, doing: Do
     let _formats = Pinned::formats()?;
     let _snapshot = Snapshot::push()?;
     let (mut before, mut after) = (Staging::new(live)?, Staging::new(live)?);
-    net::of(selection, |change| {
+    net::of(live, selection, |change| {
         let (wanted, expected) = match direction {
             Direction::Back => (change.before, change.after),
             Direction::Forward => (change.after, change.before),

@@ -170,7 +170,8 @@ impl<'a> Rows<'a> {
             return self
                 .execute(&format!("DELETE FROM {only}{table} AS {name} USING {stage} AS {STAGED} WHERE {differs}"));
         }
-        let set: Vec<String> = (self.plain.iter().filter(|column| !self.fixed.contains(column)))
+        // Those of the key, too: equal values may be written in two ways.
+        let set: Vec<String> = (self.columns.iter().filter(|column| !self.fixed.contains(column)))
             .map(|column| format!("{column} = {STAGED}.{column}"))
             .collect();
         if set.is_empty() {
@@ -191,7 +192,7 @@ impl<'a> Rows<'a> {
         let name = self.name();
         let same: Vec<String> =
             self.key.iter().map(|(column, equal)| format!("{name}.{column} {equal} {STAGED}.{column}")).collect();
-        let differs: Vec<String> = (self.plain.iter())
+        let differs: Vec<String> = (self.columns.iter())
             .map(|column| {
                 let text = |table: &str| format!("pg_catalog.format('%s', {table}.{column}) COLLATE pg_catalog.\"C\"");
                 format!(

@@ -62,8 +62,7 @@ fn found(
         }
         let mut net = Net::default();
         for entry in later {
-            entry.before.into_iter().for_each(|image| net.left(image));
-            entry.after.into_iter().for_each(|image| net.came(image));
+            net.change(entry.before, entry.after);
         }
         if let Some(image) = net.sides().and_then(|sides| sides.before) {
             let details = format!("as it was at {as_of}, from the log of changes");
