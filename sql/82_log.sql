@@ -115,7 +115,7 @@ BEGIN
         SELECT k.*, n.leaves AS leaves_now, n.columns AS columns_now, n.has_kin, n.is_whole
           FROM agent_backup.tracked k JOIN agent_backup.tracked_now n USING (tracked_id)
          WHERE NOT k.remade
-           AND (n.leaves <> k.leaves OR n.columns <> k.columns OR (n.has_kin AND k.level = 'statement') OR (NOT n.is_whole AND k.broken_since IS NULL))
+           AND (n.leaves <> k.leaves OR n.columns <> k.columns OR (n.has_kin AND k.level = 'statement') OR n.is_whole <> (k.broken_since IS NULL))
     LOOP
         -- What is done here fires the watch again, which is to look away.
         UPDATE agent_backup.tracked SET remade = true WHERE tracked_id = t.tracked_id;
@@ -152,7 +152,9 @@ BEGIN
         IF NOT t.columns <@ t.columns_now AND NOT t.columns_now <@ t.columns THEN
             reasons := reasons || 'columns were renamed'::text;
         END IF;
-        IF NOT t.is_whole AND t.broken_since IS NULL THEN
+        IF t.is_whole AND t.broken_since IS NOT NULL THEN
+            reasons := reasons || 'its triggers were missing until now'::text;
+        ELSIF NOT t.is_whole AND t.broken_since IS NULL THEN
             reasons := reasons || 'its triggers were switched off or dropped'::text;
             RAISE WARNING 'changes of table "%.%" are captured no longer', t.schema_name, t.table_name
                   USING HINT = format('Track it again: SELECT * FROM agent_backup.track(%L);', t.schema_name || '.' || t.table_name);
@@ -160,7 +162,7 @@ BEGIN
         INSERT INTO agent_backup.capture_gaps (tracked_id, reason) SELECT t.tracked_id, reason FROM unnest(reasons) AS reason;
         UPDATE agent_backup.tracked
            SET remade = false, leaves = t.leaves_now, columns = t.columns_now,
-               broken_since = CASE WHEN t.is_whole THEN broken_since ELSE COALESCE(broken_since, clock_timestamp()) END
+               broken_since = CASE WHEN NOT t.is_whole THEN COALESCE(broken_since, clock_timestamp()) END
          WHERE tracked_id = t.tracked_id;
     END LOOP;
 END

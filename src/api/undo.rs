@@ -69,13 +69,15 @@ fn undo_since(
 ///
 /// `as_of`: the moment, or `mark`: the name of one. Only rows that changed since are touched, as `undo` does it. A table that
 /// is gone is made and filled from the newest backup before the moment, which only a superuser may, and brought forward from
-/// there; it is not tracked then. To look first, or to bring the rows into another table, use `read_as_of`.
+/// there; it is not tracked then. `target`: another table to bring the rows into, which is made like the first if it is not
+/// there, and must be empty. To look first, use `read_as_of`.
 ///
 /// Errors: as `undo`; 22023 for a moment in the future.
 #[pg_extern(schema = "agent_backup", name = "restore_table_as_of")]
 fn restore_table_as_of(
     table_name: Option<Text>,
     as_of: default!(Option<TimestampWithTimeZone>, "NULL"),
+    target: default!(Option<Text>, "NULL"),
     confirm: default!(Option<bool>, "false"),
     mark: default!(Option<Text>, "NULL"),
 ) -> Result<
@@ -94,7 +96,12 @@ fn restore_table_as_of(
     answer(|| {
         let moment = Moment::of(as_of, mark.as_deref())?;
         let doing = doing(confirm);
-        rows(back::table_as_of(&required(table_name, "table_name")?, &moment, doing)?, doing)
+        let table = required(table_name, "table_name")?;
+        let report = match target {
+            None => back::table_as_of(&table, &moment, doing)?,
+            Some(target) => back::into_table(&table, &target, &moment, doing)?,
+        };
+        rows(report, doing)
     })
 }
 

@@ -5,17 +5,17 @@ use std::time::Instant;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::ident;
+use crate::ident::{self, TableName};
 use crate::journal_changes::{self, Tracking};
 use crate::journal_history::{self, BackupOf};
 use crate::journal_restores::{self, RestoreRecord};
 use crate::run::capture::moment::{self, Moment};
 use crate::run::capture::undo::{self, Direction, Doing, Outcome};
-use crate::run::restore::plan::{Mode, Request, Step, Tables};
+use crate::run::restore::plan::{self, Mode, Request, Step, Tables};
 use crate::run::restore::{self, after};
 use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
-use crate::server::{failpoint, snapshot};
+use crate::server::{failpoint, snapshot, sql};
 use crate::table::catalog::Table;
 
 /// Whose changes are taken back; all where nothing is named.
@@ -39,6 +39,60 @@ pub struct Report {
 pub fn table_as_of(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
     let Some(oid) = ident::find(table)? else { return forward(table, moment, doing) };
     run(&[oid], moment, "as_of", &Whose::default(), doing)
+}
+
+/// Brings the rows that a table had at a moment into another one, which is made like it or is empty.
+pub fn into_table(table: &str, target: &str, moment: &Moment, doing: Doing) -> Result<Report> {
+    snapshot::require_writable()?;
+    let relation = ident::resolve(table)?;
+    let source = ident::name_of(relation)?;
+    let described = plan::described(relation)?;
+    moment::covered(&source.display(), Some(relation), moment)?;
+    let (as_of, mark) = match moment {
+        Moment::Time(time) => (Some(*time), None),
+        Moment::Mark { name, .. } => (None, Some(name.as_str())),
+    };
+    let rows = format!("agent_backup.read_as_of(NULL::{}, $1, $2)", source.qualified());
+    let found = match ident::find(target)? {
+        Some(oid) if oid == relation => return table_as_of(table, moment, doing),
+        Some(oid) => Some(ident::name_of(oid)?.qualified()),
+        None => None,
+    };
+    let mut outcome = Outcome { table: target.to_owned(), ..Outcome::default() };
+    if doing == Doing::Plan {
+        let count = format!("SELECT pg_catalog.count(*) FROM {rows}");
+        let counted = sql::rows(&count, &[as_of.into(), mark.into()], |row| row.required::<i64>(1))?;
+        outcome.restored = counted.first().copied().unwrap_or(0).unsigned_abs();
+        return Ok(Report { outcomes: vec![outcome], steps: Vec::new(), order: moment.order()? });
+    }
+    let name = match found {
+        Some(name) => {
+            let any = format!("SELECT EXISTS (SELECT FROM {name})");
+            if sql::rows(&any, &[], |row| row.required::<bool>(1))? == [true] {
+                let reason = format!("\"{target}\" has rows; name an empty table, or one that is not there yet");
+                return Err(Error::InvalidOption { option: "target", reason });
+            }
+            name
+        }
+        None => make_like(target, &source)?,
+    };
+    let own = described.columns.iter().filter(|column| !column.generated);
+    let columns: Vec<String> = own.map(|column| ident::quote(&column.name)).collect();
+    let columns = columns.join(", ");
+    let insert = format!("INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}");
+    outcome.restored = sql::execute(&insert, &[as_of.into(), mark.into()])? as u64;
+    Ok(Report { outcomes: vec![outcome], steps: Vec::new(), order: moment.order()? })
+}
+
+/// Makes a table of the caller's like another one; its name as SQL takes it.
+fn make_like(target: &str, source: &TableName) -> Result<String> {
+    let name = match target.split_once('.') {
+        Some((schema, name)) => TableName { schema: schema.to_owned(), name: name.to_owned() },
+        None => TableName { schema: source.schema.clone(), name: target.to_owned() },
+    }
+    .qualified();
+    sql::execute(&format!("CREATE TABLE {name} (LIKE {} INCLUDING ALL)", source.qualified()), &[])?;
+    Ok(name)
 }
 
 /// Takes changes since a mark back, of the tables named or of all that are tracked.

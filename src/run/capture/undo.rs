@@ -13,12 +13,12 @@ use crate::journal_history::{Image, Selection, Shape};
 use crate::run::capture::net;
 use crate::run::restore::apply::Rows;
 use crate::run::restore::fill;
-use crate::run::restore::plan::Mapping;
+use crate::run::restore::plan::{self, Mapping};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::Snapshot;
 use crate::server::statement::Statement;
 use crate::server::{lock, privilege, sql};
-use crate::table::catalog::{self, Kind, Table};
+use crate::table::catalog::{Kind, Table};
 use crate::table::stage::{Stage, Way};
 
 /// Keys of conflicts that are told.
@@ -61,9 +61,7 @@ pub fn lock(oid: pg_sys::Oid, doing: Doing) -> Result<Table> {
     let display = ident::name_of(oid)?.display();
     let mode = if doing == Doing::Apply { pg_sys::ShareRowExclusiveLock } else { pg_sys::AccessShareLock };
     lock::table(oid, mode, &display)?;
-    let _formats = Pinned::formats()?;
-    let gone = || Error::Replaced { table: display.clone() };
-    let live = catalog::describe(&[oid])?.pop().ok_or_else(gone)??;
+    let live = plan::described(oid)?;
     privilege::require_owner(live.owner, &display)?;
     Ok(live)
 }
