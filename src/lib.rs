@@ -11,6 +11,7 @@ mod journal_drills; // … of drills
 mod journal_history; // … reads that log
 mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
+mod journal_tracking; // … of what is tracked
 mod pg_compat; // where the versions of PostgreSQL differ
 mod run; // doing it: backup, export, reconcile
 mod server; // snapshot, locks, rights, pinned settings

@@ -6,9 +6,9 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
-use crate::journal_changes::{self, Tracking};
 use crate::journal_history::{self, BackupOf};
 use crate::journal_restores::{self, RestoreRecord};
+use crate::journal_tracking::{self, Tracking};
 use crate::run::capture::moment::{self, Moment};
 use crate::run::capture::undo::{self, Direction, Doing, Outcome};
 use crate::run::restore::plan::{self, Mode, Request, Step, Tables};
@@ -104,7 +104,7 @@ pub fn undo(mark: &str, tables: Option<&[String]>, whose: &Whose, doing: Doing) 
             return Err(Error::InvalidOption { option: "tables", reason });
         }
         Some(tables) => tables.iter().map(|table| ident::resolve(table)).collect::<Result<Vec<_>>>()?,
-        None => journal_changes::tracked_relations()?,
+        None => journal_tracking::tracked_relations()?,
     };
     run(&oids, &moment, "undo", whose, doing)
 }
@@ -195,7 +195,7 @@ fn forward(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
 
 /// The tracking of a table that is gone, and the newest backup before the moment that its log reaches on from.
 fn base(table: &str, moment: &Moment) -> Result<(Tracking, Source)> {
-    let trackings = journal_changes::trackings(None, table)?;
+    let trackings = journal_tracking::trackings(None, table)?;
     let Some(tracking) = trackings.into_iter().find(|tracking| tracking.since <= moment.at()) else {
         return Err(Error::UnknownTable { name: table.to_owned(), near: Vec::new() });
     };

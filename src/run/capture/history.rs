@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes;
 use crate::journal_history::{self, Entry, Image};
+use crate::journal_tracking;
 use crate::run::export;
 use crate::run::restore::record;
 use crate::server::pin::Pinned;
@@ -27,7 +27,7 @@ pub struct Told {
 pub fn run(table: &str, key: &dyn Fn(&Table) -> Result<Vec<(String, String)>>) -> Result<Vec<Told>> {
     let oid = ident::resolve(table)?;
     let live = readable(oid)?;
-    let ids: Vec<i32> = journal_changes::trackings(Some(oid), "")?.into_iter().map(|tracking| tracking.id).collect();
+    let ids: Vec<i32> = journal_tracking::trackings(Some(oid), "")?.into_iter().map(|tracking| tracking.id).collect();
     if ids.is_empty() {
         return Err(Error::NotTracked { table: live.name.display() });
     }
@@ -102,7 +102,7 @@ pub fn recovery_points(table: &str) -> Result<Vec<Point>> {
         let (from, until) = (backup.started_at, Some(backup.started_at));
         points.push(Point { kind: "backup", from, until, backup_id: Some(backup.id), details });
     }
-    let trackings = journal_changes::trackings(oid, table)?;
+    let trackings = journal_tracking::trackings(oid, table)?;
     if points.is_empty() && trackings.is_empty() && oid.is_none() {
         return Err(Error::UnknownTable { name: table.to_owned(), near: Vec::new() });
     }

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use crate::error::Result;
 use crate::journal;
 use crate::journal_changes::{self, Tracked};
+use crate::journal_tracking;
 use crate::table::capture::{self, Columns};
 
 use super::Fired;
@@ -51,7 +52,7 @@ pub fn of(fired: &Fired, tracked: Tracked) -> Result<Known> {
         // SAFETY: the relation is open and locked while its trigger runs.
         let columns = unsafe {
             let is_partition = capture::is_partition(fired.relation());
-            let parent = if is_partition { journal_changes::tracked_parent(oid, tracked.id)? } else { None };
+            let parent = if is_partition { journal_tracking::tracked_parent(oid, tracked.id)? } else { None };
             Columns::of(fired.relation(), parent)?
         };
         let made_in = journal_changes::know_shape(&columns.shape)?.then(now);

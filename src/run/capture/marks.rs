@@ -4,8 +4,8 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes;
 use crate::journal_history::{self, Mark};
+use crate::journal_tracking;
 use crate::server::{privilege, snapshot};
 
 /// Makes a mark of what has committed until now; when.
@@ -20,7 +20,7 @@ pub fn mark(name: &str, note: Option<&str>) -> Result<TimestampWithTimeZone> {
     if journal_history::mark(name)?.is_some() {
         return Err(Error::MarkExists { mark: name.to_owned() });
     }
-    journal_changes::make_mark(name, note)
+    journal_tracking::make_mark(name, note)
 }
 
 /// Forgets a mark. Only who made it and operators may.
@@ -33,6 +33,6 @@ pub fn drop_mark(name: &str) -> Result<Mark> {
     if mark.marked_by != ident::session_role()? {
         privilege::require_operator()?;
     }
-    journal_changes::forget_mark(name)?;
+    journal_tracking::forget_mark(name)?;
     Ok(mark)
 }

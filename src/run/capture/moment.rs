@@ -4,8 +4,8 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes::{self, Tracking};
 use crate::journal_history::{self, Selection};
+use crate::journal_tracking::{self, Tracking};
 use crate::server::sql;
 use crate::server::sql::Argument;
 
@@ -128,7 +128,7 @@ impl Later {
 
 /// The tracking that reaches from the moment until now. Errors: `NotTracked`, `NotCovered`.
 pub fn covered(table: &str, relation: Option<pgrx::pg_sys::Oid>, moment: &Moment) -> Result<Tracking> {
-    let trackings = journal_changes::trackings(relation, table)?;
+    let trackings = journal_tracking::trackings(relation, table)?;
     let newest = trackings.first().ok_or_else(|| Error::NotTracked { table: table.to_owned() })?;
     let refuse = |reason: String| {
         let literal = ident::literal(table);

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal;
-use crate::journal_changes::{self, NewTracking};
+use crate::journal_tracking::{self, NewTracking};
 use crate::run::{backup, export};
 use crate::server::pin::Pinned;
 use crate::server::{lock, privilege, snapshot, sql};
@@ -54,22 +54,22 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
     };
     if let Some(going_on) = going_on(oid)? {
         // While the triggers are made anew the watch over them looks away.
-        journal_changes::change_policies(going_on.id, &new)?;
+        journal_tracking::change_policies(going_on.id, &new)?;
         drop_triggers(going_on.id)?;
         make_triggers(&new, &table, going_on.id)?;
         let mut details = "it was tracked already; its policies are as given".to_owned();
-        let was_broken = journal_changes::watched(going_on.id)?;
+        let was_broken = journal_tracking::watched(going_on.id)?;
         if was_broken {
-            journal_changes::mended(going_on.id)?;
+            journal_tracking::mended(going_on.id)?;
             save(going_on.id, &table, baseline)?;
             details.push_str("; its triggers were missing and are there again, which leaves a gap");
         }
         return Ok(Begun { table: display, level, backup_id: going_on.backup_id, details });
     }
     require_alone(&table)?;
-    let id = journal_changes::next_id()?;
+    let id = journal_tracking::next_id()?;
     make_triggers(&new, &table, id)?;
-    journal_changes::begin(id, &new)?;
+    journal_tracking::begin(id, &new)?;
     let backup_id = save(id, &table, baseline)?;
     let details = match table.primary_key.is_empty() {
         true => "it has no primary key: its rows are told apart by all of their values".to_owned(),
@@ -84,7 +84,7 @@ fn save(id: i32, table: &Table, baseline: bool) -> Result<Option<String>> {
         return Ok(None);
     }
     let backup_id = backup::baseline(&table.name)?;
-    journal_changes::note_baseline(id, &backup_id)?;
+    journal_tracking::note_baseline(id, &backup_id)?;
     Ok(Some(backup_id))
 }
 
@@ -96,7 +96,7 @@ pub fn untrack(table: &str) -> Result<String> {
     lock::table(oid, pg_sys::ShareRowExclusiveLock, &name.display())?;
     privilege::require_owner(export::lock_and_describe(oid)?.owner, &name.display())?;
     let tracking = going_on(oid)?.ok_or_else(|| Error::NotTracked { table: name.display() })?;
-    journal_changes::end(tracking.id)?;
+    journal_tracking::end(tracking.id)?;
     drop_triggers(tracking.id)?;
     Ok(name.display())
 }
@@ -110,8 +110,8 @@ fn drop_triggers(id: i32) -> Result<()> {
     })
 }
 
-fn going_on(oid: pg_sys::Oid) -> Result<Option<journal_changes::Tracking>> {
-    Ok(journal_changes::trackings(Some(oid), "")?.into_iter().find(|tracking| tracking.ended_at.is_none()))
+fn going_on(oid: pg_sys::Oid) -> Result<Option<journal_tracking::Tracking>> {
+    Ok(journal_tracking::trackings(Some(oid), "")?.into_iter().find(|tracking| tracking.ended_at.is_none()))
 }
 
 /// The triggers of a tracking that were made for it, not those that partitions have from their parent; both names quoted.

@@ -5,8 +5,8 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
 use crate::ident;
-use crate::journal_changes::{self, Tracking};
 use crate::journal_history::{self, Entry, Image};
+use crate::journal_tracking::{self, Tracking};
 use crate::run::capture::history;
 use crate::run::restore::after;
 use crate::run::restore::apply::Rows;
@@ -29,7 +29,7 @@ struct Found {
 /// Brings a record back from the log; none where the log does not have it, and a backup may.
 pub fn bring(table: &str, key: &Key, wanted: &Wanted, depth: u32) -> Result<Option<Vec<Outcome>>> {
     let Some(oid) = ident::find(table)? else { return Ok(None) };
-    let trackings = journal_changes::trackings(Some(oid), "")?;
+    let trackings = journal_tracking::trackings(Some(oid), "")?;
     if trackings.is_empty() {
         return Ok(None);
     }
