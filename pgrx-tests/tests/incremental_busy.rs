@@ -105,7 +105,7 @@ fn a_cancelled_run_leaves_nothing_and_is_made_again() {
 }
 
 #[test]
-fn a_full_disk_is_for_the_whole_call_and_a_lock_for_its_table() {
+fn a_locked_table_costs_itself_and_a_file_in_the_place_of_the_directory_is_named() {
     let db = quiet_database();
     db.run("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1); SELECT agent_backup.create_set('s');
         SELECT agent_backup.add_table('s', 't'); SELECT agent_backup.add_table('s', 'u')");
