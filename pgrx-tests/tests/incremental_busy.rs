@@ -47,8 +47,7 @@ fn assert_nothing_is_lost(db: &Database, files: &[String]) {
 }
 
 fn while_others_write(prepare: &str) {
-    let db =
-        with_set(&format!("CREATE TABLE t (id int PRIMARY KEY, note text); INSERT INTO t VALUES (1, 'a')"), &["t"]);
+    let db = with_set("CREATE TABLE t (id int PRIMARY KEY, note text); INSERT INTO t VALUES (1, 'a')", &["t"]);
     db.run(prepare);
     let running = AtomicUsize::new(WRITERS);
     let mut files = Vec::new();
