@@ -20,6 +20,12 @@ COMMENT ON FUNCTION agent_backup.restore_table IS 'Restores one table or a part 
 COMMENT ON FUNCTION agent_backup.undo_restore IS 'Puts back what a restore overwrote; shows the plan unless confirm => true';
 COMMENT ON FUNCTION agent_backup.restore_record(text, text, timestamptz, boolean, boolean, text) IS 'Brings back one record from the newest backup that has it; key is the value of its primary key';
 COMMENT ON FUNCTION agent_backup.restore_record(text, jsonb, timestamptz, boolean, boolean, text) IS 'As restore_record with a text, for a key of several columns: an object of column and value';
+COMMENT ON FUNCTION agent_backup.incremental IS 'Copies what changed in the tables of a set since the last time, into agent_training_archive and into files. One row per member with status ok, failed or absent';
+COMMENT ON FUNCTION agent_backup.set_change_source IS 'Chooses by what the changed rows of a table are told: timestamp or snapshot; null for what fits it';
+COMMENT ON FUNCTION agent_backup.expire_incrementals IS 'Says which incrementals may go, and removes them with confirm => true: they stay as long as the backup that they extend, and 24 hours at the least';
+COMMENT ON FUNCTION agent_backup.image_to_jsonb IS 'The object of a captured row; null where its image was erased';
+COMMENT ON FUNCTION @extschema@.backup_agent_incremental(timestamptz) IS 'Copies what changed in the tables of the set agent_sdk since the last time, and since the moment given where that is earlier';
+COMMENT ON FUNCTION @extschema@.backup_agent_incremental(timestamp) IS 'As backup_agent_incremental with a time zone, in that of the session';
 COMMENT ON FUNCTION agent_backup.drill IS 'Restores the newest backup of a set into a scratch schema, compares and measures it, and removes it again';
 COMMENT ON FUNCTION agent_backup.track IS 'Captures every change of a table from now on, in the transaction that makes it, and backs the table up first';
 COMMENT ON FUNCTION agent_backup.untrack IS 'Captures the changes of a table no longer; what was captured stays. Returns its name';

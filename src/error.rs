@@ -128,6 +128,10 @@ pub enum Error {
     FixedSnapshot,
     #[error("type \"{name}\" is no row type of a table")]
     NotARowType { name: String },
+    #[error("table \"{table}\" has no column updated_at or created_at to tell changed rows by")]
+    NoTimestamps { table: String },
+    #[error("rows of table \"{table}\" cannot be archived: {reason}")]
+    NotArchived { table: String, reason: String },
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
     #[error("{object} is not as expected: {reason}")]
@@ -162,7 +166,7 @@ impl Error {
             RecordNotFound { .. } => Code::ERRCODE_NO_DATA_FOUND,
             ForeignKey { .. } | ParentMissing { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
             Mismatch { .. } => Code::ERRCODE_DATA_CORRUPTED,
-            RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } => {
+            RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } | NotArchived { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
@@ -174,7 +178,7 @@ impl Error {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             SetInUse { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-            UnknownColumn { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
+            UnknownColumn { .. } | NoTimestamps { .. } => Code::ERRCODE_UNDEFINED_COLUMN,
             NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             InvalidOption { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
             NotUtf8 { .. } => Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
@@ -252,6 +256,7 @@ impl Error {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             FixedSnapshot => Some("It must see what others committed until it has its locks: run it in READ COMMITTED.".into()),
+            NoTimestamps { .. } => Some("Choose another source: set_change_source(…, 'snapshot').".into()),
             ParentMissing { .. } => Some("with_parents => true brings it back from the same backup.".into()),
             NothingToUndo { .. } => Some("agent_backup.restores lists what was restored.".into()),
             RestoreBlocked { .. } => Some("agent_backup.restore_plan() shows what each table needs.".into()),

@@ -9,7 +9,7 @@ use crate::server::encoding::{self, c_string, owned};
 use crate::server::sql;
 
 /// A table as the catalogue knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TableName {
     pub schema: String,
     pub name: String,

@@ -386,7 +386,14 @@ fn entry_record(manifest: &Manifest, entry: &Entry) -> Option<EntryRecord> {
 /// Seconds from 1970 to 2000, where PostgreSQL's time begins.
 const EPOCH: i64 = 946_684_800;
 
-fn timestamp(time: DateTime<Utc>) -> TimestampWithTimeZone {
+/// A moment of the server.
+pub fn utc(time: TimestampWithTimeZone) -> DateTime<Utc> {
+    let micros = pg_sys::TimestampTz::from(time).saturating_add(EPOCH * 1_000_000);
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+/// A moment as the server has it.
+pub fn timestamp(time: DateTime<Utc>) -> TimestampWithTimeZone {
     let micros = time.timestamp_micros() - EPOCH * 1_000_000;
     TimestampWithTimeZone::try_from(micros).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
 }

@@ -84,7 +84,7 @@ impl NewMember {
         });
         let masked = masked.collect::<Result<Vec<_>>>()?;
         let filter = filter.map(str::to_owned);
-        let mut selection = Selection { filter, excluded, masked, defined_by: None };
+        let mut selection = Selection { filter, excluded, masked, ..Selection::default() };
         selection.defined_by = selection.has_expressions().then(crate::ident::current_role).transpose()?;
         Ok(NewMember { formats, selection })
     }

@@ -5,6 +5,7 @@ mod api; // the SQL functions: arguments, rights, rows
 mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
+mod journal_archive; // … of archived rows
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
@@ -12,6 +13,7 @@ mod journal_history; // … reads that log
 mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
 mod journal_tracking; // … of what is tracked
+mod journal_watermarks; // … of how far incrementals came
 mod pg_compat; // where the versions of PostgreSQL differ
 mod run; // doing it: backup, export, reconcile
 mod server; // snapshot, locks, rights, pinned settings
@@ -51,6 +53,16 @@ extension_sql_file!(
 extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
 extension_sql_file!("../sql/81_history.sql", name = "history", requires = ["capture"]);
 extension_sql_file!("../sql/82_log.sql", name = "log", requires = ["history", api::export::export_table]);
+extension_sql_file!(
+    "../sql/85_archive.sql",
+    name = "archive",
+    requires = ["capture", api::incremental::image_to_jsonb]
+);
+extension_sql_file!(
+    "../sql/86_incrementals.sql",
+    name = "incrementals",
+    requires = ["sets", "capture", api::incremental::backup_agent_incremental]
+);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -96,11 +96,11 @@ pub fn wait_for_pause(db: &Database, pid: i32, step: &str) {
     });
 }
 
-/// The names in the directory of the set `s`, ordered.
+/// The names of the files in the directory of the set `s`, ordered.
 pub fn files(db: &Database) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(db.backup_dir().join(NAME)) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let files = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

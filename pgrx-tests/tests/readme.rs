@@ -52,6 +52,7 @@ const VOLATILE: &[&str] = &[
     "export_file",
     "manifest_file",
     "backup_size",
+    "file_name",
 ];
 
 /// An output with its volatile values replaced by `#`, so that two runs can be compared.

@@ -13,12 +13,15 @@ const TABLES: &str = r#"
     CREATE TABLE "AgentQuery" AS SELECT n AS id FROM generate_series(1, 5) n;
     CREATE TABLE agent_sdk_learning_data AS SELECT n AS id FROM generate_series(1, 6) n;
     CREATE TABLE agent_sdk_notifications AS SELECT n AS id FROM generate_series(1, 7) n;
-    CREATE TABLE agent_training_archive AS SELECT n AS id FROM generate_series(1, 8) n;
+    CREATE TABLE agent_training_archive (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), original_table text, original_id text, data jsonb,
+        archive_reason text, archived_at timestamp DEFAULT now());
+    INSERT INTO agent_training_archive (original_table, original_id) SELECT 'old', n FROM generate_series(1, 8) n;
     CREATE TABLE data_quality_log (id int);"#;
 
 fn with_tables() -> Database<'static> {
     let db = database();
-    db.run(TABLES);
+    // The application is older than the extension.
+    db.run(&format!("DROP EXTENSION agent_backup; {TABLES} CREATE EXTENSION agent_backup"));
     db
 }
 

@@ -56,8 +56,9 @@ fn run_backup(
         let row = |(ordinal, outcome): (usize, &Outcome)| {
             let (rows, size, checksum) = report.sizes(ordinal, outcome);
             let done = matches!(outcome.state, State::Done { .. });
-            let error = outcome.error().map(Text::from);
-            let duration = (!matches!(outcome.state, State::Absent)).then(|| interval(outcome.took)).flatten();
+            let error = outcome.reason().map(Text::from);
+            let duration =
+                (!matches!(outcome.state, State::Absent | State::OwnView)).then(|| interval(outcome.took)).flatten();
             let file = file.clone().filter(|_| done);
             (outcome.table.display().into(), outcome.status(), rows, size, checksum, file, duration, error)
         };

@@ -10,6 +10,7 @@ pub mod compare;
 mod drill;
 pub mod export;
 mod history;
+pub mod incremental;
 pub mod lock_key;
 mod mark;
 mod read;

@@ -1,6 +1,7 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
 //! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), which chunk
-//! may hold a key (`keys`), what can be made of the fields (`project`, `load`), and how a change is kept (`change`).
+//! may hold a key (`keys`), what can be made of the fields (`project`, `image`, `load`), and how a change is kept
+//! (`change`).
 
 mod array;
 pub mod change;
@@ -11,6 +12,7 @@ mod error;
 mod fields;
 #[cfg(test)]
 mod fixtures;
+pub mod image;
 mod json;
 mod jsonb;
 pub mod keys;

@@ -63,7 +63,7 @@ impl Shown {
         }
     }
 
-    fn write(self, field: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write(self, field: &[u8], out: &mut Vec<u8>) {
         match (self, field) {
             (Shown::Bool, b"t") => out.extend_from_slice(b"true"),
             (Shown::Bool, b"f") => out.extend_from_slice(b"false"),

@@ -186,13 +186,7 @@ pub struct Keys {
 impl Manifest {
     /// The text form, with its hash. Errors: serde cannot write it.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ContainerError> {
-        let failed = |error: serde_json::Error| ContainerError::unreadable("the manifest", error.to_string());
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(failed)?;
-        bytes.truncate(bytes.len().saturating_sub("\n}".len()));
-        bytes.extend_from_slice(b",\n");
-        let hash = hex::encode(Sha256::digest(&bytes));
-        bytes.extend_from_slice(format!("  \"manifest_sha256\": \"{hash}\"\n}}\n").as_bytes());
-        Ok(bytes)
+        sealed(self)
     }
 
     /// The entry of this name.
@@ -201,7 +195,18 @@ impl Manifest {
     }
 }
 
-fn item_per_line<T: Serialize, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+/// A manifest's text with the hash of it in its last lines.
+pub(super) fn sealed(manifest: &impl Serialize) -> Result<Vec<u8>, ContainerError> {
+    let failed = |error: serde_json::Error| ContainerError::unreadable("the manifest", error.to_string());
+    let mut bytes = serde_json::to_vec_pretty(manifest).map_err(failed)?;
+    bytes.truncate(bytes.len().saturating_sub("\n}".len()));
+    bytes.extend_from_slice(b",\n");
+    let hash = hex::encode(Sha256::digest(&bytes));
+    bytes.extend_from_slice(format!("  \"manifest_sha256\": \"{hash}\"\n}}\n").as_bytes());
+    Ok(bytes)
+}
+
+pub(super) fn item_per_line<T: Serialize, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
     let mut sequence = serializer.serialize_seq(Some(items.len()))?;
     for item in items {
         let line = serde_json::to_string(item).and_then(RawValue::from_string).map_err(S::Error::custom)?;

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod error;
 pub mod header;
+pub mod increment;
 pub mod manifest;
 pub mod ordered;
 pub mod parse;
@@ -15,6 +16,7 @@ pub mod writer;
 
 pub use audit::{Hashes, Hashing};
 pub use error::{ContainerError, Findings};
+pub use increment::Increment;
 pub use manifest::{Entry, Manifest};
 pub use ordered::{Next, Ordered};
 pub use read_at::ReadAt;

@@ -68,7 +68,7 @@ fn has_zero_byte(manifest: &Manifest) -> bool {
         || manifest.notes.iter().chain(&manifest.ddl_fingerprint).any(zero)
 }
 
-fn check_hash(bytes: &[u8]) -> Result<(), ContainerError> {
+pub(super) fn check_hash(bytes: &[u8]) -> Result<(), ContainerError> {
     if bytes.is_empty() {
         return Err(ContainerError::Missing { what: WHAT.into() });
     }

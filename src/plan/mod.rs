@@ -1,5 +1,6 @@
 //! What will be done, as plain data.
 
+pub mod incrementals;
 pub mod names;
 
 use std::fmt;

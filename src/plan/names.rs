@@ -95,12 +95,44 @@ pub fn is_manifest(file: &str) -> bool {
 
 /// Names of a single exported file, in the order in which they are tried.
 pub fn export(schema: &str, name: &str, ending: &str, started: DateTime<Utc>) -> impl Iterator<Item = String> {
+    let ending = ending.to_owned();
+    stamped(schema, name, "", started).map(move |stem| stem + &ending)
+}
+
+/// The directory of a set's incrementals, below that of the set.
+pub const INCREMENTALS: &str = "incremental";
+
+/// Names of the two files of an incremental without their endings, in the order in which they are tried.
+pub fn incremental(schema: &str, name: &str, started: DateTime<Utc>) -> impl Iterator<Item = String> {
+    stamped(schema, name, "_inc", started)
+}
+
+/// The rows of an incremental.
+pub fn incremental_data(stem: &str) -> String {
+    format!("{stem}{DATA}")
+}
+
+/// The manifest beside them.
+pub fn incremental_manifest(stem: &str) -> String {
+    format!("{stem}{MANIFEST}")
+}
+
+/// Whether a file of that directory is a manifest (true) or rows (false), and of which stem; none for any other.
+pub fn stem_of_incremental(file: &str) -> Option<(&str, bool)> {
+    let manifest = file.strip_suffix(MANIFEST).map(|stem| (stem, true));
+    manifest.or_else(|| file.strip_suffix(DATA).map(|stem| (stem, false))).filter(|(stem, _)| stem.contains("_inc_"))
+}
+
+const DATA: &str = ".json.gz";
+const MANIFEST: &str = ".manifest.json";
+
+fn stamped(schema: &str, name: &str, mark: &str, started: DateTime<Utc>) -> impl Iterator<Item = String> + use<> {
     let whole = table(schema, name);
     // A hash of the whole name tells apart what the cut made equal.
     let hash = crate::stream::sha256_hex(whole.as_bytes()).split_at(8).0.to_owned();
-    let stem = format!("{}_{}", cut(whole, &hash), started.format("%Y%m%d_%H%M%S"));
-    let (first, ending) = (format!("{stem}{ending}"), ending.to_owned());
-    std::iter::once(first).chain((2..10_000).map(move |count| format!("{stem}_{count}{ending}")))
+    let stem = format!("{}{mark}_{}", cut(whole, &hash), started.format("%Y%m%d_%H%M%S"));
+    let first = stem.clone();
+    std::iter::once(first).chain((2..10_000).map(move |count| format!("{stem}_{count}")))
 }
 
 #[cfg(test)]
@@ -149,6 +181,15 @@ mod tests {
         assert_eq!(suffix_of_container("s", "s_backup_20251012.tar.zst"), Some("20251012"));
         assert_eq!(suffix_of_container("s", "t_backup_20251012.tar.gz"), None);
         assert_eq!(suffix_of_container("s", "s_backup_20251012.tar.gz.part"), None);
+    }
+
+    #[test]
+    fn an_incremental_is_named_by_table_and_second() {
+        let stem = incremental("public", "AgentQuery", noon()).next().unwrap();
+        assert_eq!(incremental_data(&stem), "AgentQuery_inc_20251012_143005.json.gz");
+        assert_eq!(stem_of_incremental(&incremental_manifest(&stem)), Some((stem.as_str(), true)));
+        assert_eq!(stem_of_incremental(&incremental_data(&stem)), Some((stem.as_str(), false)));
+        assert_eq!(stem_of_incremental("notes.json.gz"), None);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
+use crate::journal_archive;
 use crate::run::diff::{self, Compared};
 use crate::run::place;
 use crate::run::sides::{Shape, Side};
@@ -34,7 +35,8 @@ pub fn set(set: &str) -> Result<Vec<Assessed>> {
     let members: Vec<TableName> = journal::set(set)?.members.into_iter().map(|member| member.table).collect();
     privilege::require_backup_reader(&place::path_of_set(set))?;
     let mut backups = Backups { listed: journal::listed(Some(set))?, open: HashMap::new() };
-    let lock = |table: &TableName| match ident::oid_of(table) {
+    let own_view = journal_archive::own_view()?;
+    let lock = |table: &TableName| match ident::oid_of(table).filter(|oid| Some(*oid) != own_view) {
         None => Live::Absent,
         Some(oid) => match subtransaction::attempt(|| diff::lock_tables(&[oid])) {
             Ok(_) => Live::Locked(oid),

@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
+use crate::journal_archive;
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
@@ -61,7 +62,7 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let formats = Pinned::formats()?;
     // The catalogue queries are wide and return little: compiling them would take many times their run.
     formats.set("jit", "off")?;
-    let locked = lock_members(members);
+    let locked = lock_members(members)?;
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
     let mut writing = Writing::start(&place.directory, &set.name, started, compression)?;
@@ -150,7 +151,7 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
     }
     let rows = report.outcomes.iter().map(|outcome| match outcome.state {
         State::Done { rows, .. } => rows.cast_signed(),
-        State::Absent | State::Failed(_) => 0,
+        State::Absent | State::OwnView | State::Failed(_) => 0,
     });
     let rows = rows.sum();
     let placed = report.placed.ok_or(Error::Internal { object: "safety backup", reason: "it has no file".into() })?;
@@ -208,9 +209,13 @@ fn wanted_members(set: &Set, request: &Request) -> Result<Vec<Member>> {
 }
 
 /// Locks before the snapshot is taken, so that no table can change its shape between the two.
-fn lock_members(members: Vec<Member>) -> Vec<Locked> {
+pub fn lock_members(members: Vec<Member>) -> Result<Vec<Locked>> {
+    let own_view = journal_archive::own_view()?;
     let lock = |member: &Member| {
         let Some(oid) = ident::oid_of(&member.table) else { return Ok(None) };
+        if own_view == Some(oid) {
+            return Err(journal_archive::is_no_table(&member.table));
+        }
         lock::table_for_reading(oid, &member.table.display())?;
         // While we waited the name may have come to mean another table.
         if ident::oid_of(&member.table) == Some(oid) {
@@ -219,7 +224,7 @@ fn lock_members(members: Vec<Member>) -> Vec<Locked> {
             Err(Error::Replaced { table: member.table.display() })
         }
     };
-    members.into_iter().map(|member| Locked { oid: lock(&member), member }).collect()
+    Ok(members.into_iter().map(|member| Locked { oid: lock(&member), member }).collect())
 }
 
 /// What was read of all members.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
+use crate::journal_archive;
 use crate::server::subtransaction::attempt;
 use crate::server::{lock, privilege, sql};
 use crate::table::catalog::{self, Kind, TableColumn};
@@ -25,6 +26,9 @@ pub enum Live {
 /// Locks a table for reading, if it is here; before the snapshot is taken.
 pub fn lock(table: &TableName) -> Result<Option<pg_sys::Oid>> {
     let Some(oid) = ident::oid_of(table) else { return Ok(None) };
+    if journal_archive::is_own_view(oid)? {
+        return Ok(None);
+    }
     lock::table_for_reading(oid, &table.display())?;
     // While we waited the name may have come to mean another table.
     if ident::oid_of(table) == Some(oid) { Ok(Some(oid)) } else { Err(Error::Replaced { table: table.display() }) }

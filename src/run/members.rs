@@ -9,9 +9,10 @@ use agent_backup_core::store::Directory;
 use agent_backup_core::stream::Pool;
 use pgrx::pg_sys;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::Member;
+use crate::journal_archive;
 use crate::run::backup::parse_formats;
 use crate::run::outcome::{Outcome, State};
 use crate::run::pipeline::{self, Scanned};
@@ -32,6 +33,17 @@ const WAITING_TABLES: usize = 16;
 pub struct Locked {
     pub member: Member,
     pub oid: Result<Option<pg_sys::Oid>>,
+}
+
+/// What of a member's table belongs to the set.
+pub fn selection_of(member: &Member) -> Selection {
+    Selection {
+        filter: member.row_filter.clone(),
+        excluded: member.excluded.clone(),
+        masked: member.masked.clone(),
+        defined_by: member.defined_by.clone(),
+        changed: None,
+    }
 }
 
 /// Reads one member after another into a container.
@@ -71,14 +83,10 @@ impl<'a, 'w> Reader<'a, 'w> {
     /// Scans a member: its table, none where there is none, or why it cannot be read.
     pub fn read(&mut self, member: Member, table: Result<Option<Table>>, formats: &[String]) -> Result<()> {
         let begun = Instant::now();
-        let selection = Selection {
-            filter: member.row_filter,
-            excluded: member.excluded,
-            masked: member.masked,
-            defined_by: member.defined_by,
-        };
+        let selection = selection_of(&member);
         let progress = match table {
             Ok(None) => Progress::Ended(State::Absent),
+            Err(Error::NotBackedUp { kind: journal_archive::OWN_VIEW, .. }) => Progress::Ended(State::OwnView),
             Err(error) => Progress::Ended(State::Failed(error.to_string())),
             Ok(Some(table)) => self.scan(table, &selection, formats)?,
         };
@@ -178,7 +186,7 @@ impl Waiting {
 fn announce(outcome: &Outcome) {
     let name = outcome.table.display();
     match &outcome.state {
-        State::Absent => say::table_absent(&name),
+        State::Absent | State::OwnView => say::table_absent(&name),
         State::Failed(reason) => say::table_failed(&name, reason),
         State::Done { rows, plain, stored, .. } => say::table_done(&name, *rows, *plain, *stored, outcome.took),
     }

@@ -11,6 +11,7 @@ pub mod differences; // the rows that differ, for people
 pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
+pub mod incremental; // what changed since the last time
 pub mod members; // a set's tables, one scanned while the one before is compressed
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools

@@ -7,6 +7,7 @@ use agent_backup_core::container::manifest::{ColumnInfo, Member as ManifestMembe
 use pgrx::pg_sys;
 
 use crate::ident::TableName;
+use crate::journal_archive;
 use crate::table::catalog::Table;
 use crate::table::select::Selection;
 
@@ -22,6 +23,8 @@ pub struct Outcome {
 pub enum State {
     /// It does not exist here.
     Absent,
+    /// It is the view that the extension made in its place.
+    OwnView,
     /// It could not be read, and why.
     Failed(String),
     /// It is in the backup: with bytes of text, and as stored.
@@ -31,7 +34,7 @@ pub enum State {
 impl Outcome {
     pub fn status(&self) -> &'static str {
         match self.state {
-            State::Absent => "absent",
+            State::Absent | State::OwnView => "absent",
             State::Failed(_) => "failed",
             State::Done { .. } => "ok",
         }
@@ -45,14 +48,22 @@ impl Outcome {
     pub fn oid(&self) -> Option<pg_sys::Oid> {
         match &self.state {
             State::Done { described, .. } => Some(described.oid),
-            State::Absent | State::Failed(_) => None,
+            State::Absent | State::OwnView | State::Failed(_) => None,
         }
     }
 
     pub fn error(&self) -> Option<&str> {
         match &self.state {
             State::Failed(reason) => Some(reason),
-            State::Absent | State::Done { .. } => None,
+            State::Absent | State::OwnView | State::Done { .. } => None,
+        }
+    }
+
+    /// Why it is not in the backup, if there is more to say than that it is absent.
+    pub fn reason(&self) -> Option<&str> {
+        match self.state {
+            State::OwnView => Some(journal_archive::OWN_VIEW),
+            _ => self.error(),
         }
     }
 
@@ -60,7 +71,7 @@ impl Outcome {
     pub fn to_manifest(&self) -> ManifestMember {
         let (described, rows) = match &self.state {
             State::Done { described, rows, .. } => (Some(described), *rows),
-            State::Absent | State::Failed(_) => (None, 0),
+            State::Absent | State::OwnView | State::Failed(_) => (None, 0),
         };
         ManifestMember {
             schema: self.table.schema.clone(),
@@ -68,7 +79,7 @@ impl Outcome {
             display: self.table.qualified(),
             relation_kind: described.map_or('-', |table| table.kind.relkind()),
             status: match self.state {
-                State::Absent => MemberStatus::Absent,
+                State::Absent | State::OwnView => MemberStatus::Absent,
                 State::Failed(_) => MemberStatus::Failed,
                 State::Done { .. } => MemberStatus::Ok,
             },
@@ -84,16 +95,21 @@ impl Outcome {
     }
 
     fn columns(&self, table: &Table) -> Vec<ColumnInfo> {
-        let masked = |name: &str| self.selection.masked.iter().any(|(column, _)| column == name);
-        let kept = table.columns.iter().filter(|column| !self.selection.excluded.contains(&column.name));
-        kept.map(|column| ColumnInfo {
-            name: column.name.clone(),
-            r#type: column.type_name.clone(),
-            generated: column.generated,
-            not_null: column.not_null,
-            masked: masked(&column.name),
-            collation: None,
-        })
-        .collect()
+        columns(table, &self.selection)
     }
+}
+
+/// The columns of a table that a selection leaves, as a manifest tells of them.
+pub fn columns(table: &Table, selection: &Selection) -> Vec<ColumnInfo> {
+    let masked = |name: &str| selection.masked.iter().any(|(column, _)| column == name);
+    let kept = table.columns.iter().filter(|column| !selection.excluded.contains(&column.name));
+    kept.map(|column| ColumnInfo {
+        name: column.name.clone(),
+        r#type: column.type_name.clone(),
+        generated: column.generated,
+        not_null: column.not_null,
+        masked: masked(&column.name),
+        collation: None,
+    })
+    .collect()
 }

@@ -69,10 +69,7 @@ pub fn scan(
     compression: Compression,
     scratch: &Directory,
 ) -> Result<Scanned> {
-    privilege::require_reader(table.oid, &table.name.display())?;
-    if let Some(role) = &selection.defined_by {
-        privilege::require_still_definer(role, table.owner, &table.name.display())?;
-    }
+    require_rights(table, selection)?;
     let encode = |format, columns: &[Column]| -> Arc<dyn ChunkEncoder> {
         Arc::new(match format {
             Format::Csv => Encoder::csv(columns),
@@ -89,6 +86,35 @@ pub fn scan(
         encoders.into_iter().map(|encoder| entry_plan(encoder, compression, scratch.clone())).collect()
     })
     .map(|scanned| Scanned { key, ..scanned })
+}
+
+/// Scans a locked table as JSON and, row for row in the same chunks, the texts of its columns `key`, which stand in
+/// `TableData::keys`; those are not compressed.
+pub fn scan_with_keys(
+    pool: &Pool,
+    table: &Table,
+    selection: &Selection,
+    key: &[String],
+    compression: Compression,
+    scratch: &Directory,
+) -> Result<Scanned> {
+    require_rights(table, selection)?;
+    let scanned = scan_into(pool, table, selection, &[Format::Json], &|columns| {
+        let only_key = |column: &Column| Column { generated: !key.contains(&column.name), ..column.clone() };
+        let keys: Vec<Column> = columns.iter().map(only_key).collect();
+        let json = entry_plan(Arc::new(Encoder::json(columns)), compression, scratch.clone());
+        vec![json, entry_plan(Arc::new(Encoder::csv(&keys)), Compression::None, scratch.clone())]
+    });
+    scanned.map(|scanned| Scanned { key: key.to_vec(), ..scanned })
+}
+
+/// The caller may read all rows, and whoever gave filter and masks still may.
+pub fn require_rights(table: &Table, selection: &Selection) -> Result<()> {
+    privilege::require_reader(table.oid, &table.name.display())?;
+    match &selection.defined_by {
+        Some(role) => privilege::require_still_definer(role, table.owner, &table.name.display()),
+        None => Ok(()),
+    }
 }
 
 /// The columns of the primary key that a filter can tell keys by: equal values have equal texts.
@@ -154,7 +180,8 @@ fn scan_into(
     let progress = Progress::start(table.oid, table.bytes);
     let mut sink = PoolSink { table, pool, job: &job, progress, rows: 0, bytes: 0 };
     let query = selection.query(table)?;
-    let others_code = selection.has_expressions();
+    // Values of keys are made by the input functions of their types.
+    let others_code = selection.has_expressions() || selection.changed.is_some();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     drop(sink);
     Ok(Scanned { job, plans, formats: formats.to_vec(), key: Vec::new(), rows })

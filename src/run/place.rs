@@ -34,6 +34,18 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     Ok(SetPlace { directory, _lock: lock, _set: set_lock })
 }
 
+/// Opens the directory of a set's incrementals for writing, as `of_set` does that of its backups. Both can be written to
+/// at once.
+pub fn of_incrementals(set: &str) -> Result<SetPlace> {
+    let path = settings::directory();
+    privilege::require_file_writer(&path)?;
+    let set_lock = SetLock::of_incrementals(set)?;
+    let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
+    let lock = lock(&directory, set)?;
+    directory.sweep_staging(&lock)?;
+    Ok(SetPlace { directory, _lock: lock, _set: set_lock })
+}
+
 /// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.
 pub fn require_known(set: &str) -> Result<()> {
     privilege::require_file_writer(&settings::directory())?;

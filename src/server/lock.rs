@@ -27,7 +27,16 @@ pub struct SetLock {
 impl SetLock {
     /// Takes it, or says which session holds it.
     pub fn acquire(set: &str) -> Result<Self> {
-        let tag = advisory_tag(key(set));
+        Self::acquire_key(set, key(set))
+    }
+
+    /// The same for the incrementals of the set, which a backup of it does not keep out.
+    pub fn of_incrementals(set: &str) -> Result<Self> {
+        Self::acquire_key(set, key(&format!("{set}/incremental")))
+    }
+
+    fn acquire_key(set: &str, key: u32) -> Result<Self> {
+        let tag = advisory_tag(key);
         let take = |level: Level| {
             // SAFETY: the tag is whole; session locks end with the session at the latest, others with the transaction.
             unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, level == Level::Session, true) }
@@ -38,7 +47,7 @@ impl SetLock {
             return Err(Error::Busy { set: set.to_owned(), holder: Some(unsafe { pg_sys::MyProcPid }) });
         }
         if take(Level::Session) == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-            return Err(Error::Busy { set: set.to_owned(), holder: holder(set)? });
+            return Err(Error::Busy { set: set.to_owned(), holder: holder(key)? });
         }
         let lock = SetLock { tag };
         RUNNING.with_borrow_mut(|running| running.push(tag.locktag_field3));
@@ -91,8 +100,8 @@ pub fn table(table: pg_sys::Oid, mode: u32, display: &str) -> Result<()> {
     })
 }
 
-fn holder(set: &str) -> Result<Option<i32>> {
-    let arguments = [i64::from(CLASS).into(), i64::from(key(set)).into()];
+fn holder(key: u32) -> Result<Option<i32>> {
+    let arguments = [i64::from(CLASS).into(), i64::from(key).into()];
     let query = "SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 \
                  AND classid::bigint = $1 AND objid::bigint = $2 \
                  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Compressor, Frame, RowDigest, StreamError};
+use super::{Compressor, Frame, Inflater, RowDigest, StreamError};
 
 /// Most bytes read from a spill file at once.
 const BLOCK: usize = 1 << 20;
@@ -181,6 +181,17 @@ pub struct Copied {
 }
 
 impl Spooled {
+    /// The plain bytes of chunk number `index` in `out`; false beyond the last. Errors: the disk lies.
+    pub fn read(&self, index: usize, inflater: &mut Inflater, out: &mut Vec<u8>) -> Result<bool, StreamError> {
+        let Some(held) = self.held.get(index) else { return Ok(false) };
+        let mut stored = Vec::new();
+        let mut copy = Copy { out: &mut stored, hash: Sha256::new(), written: 0 };
+        self.copy_chunk(held, &mut Vec::new(), &mut copy)?;
+        let changed = |_| StreamError::SpillChanged { sequence: held.meta.sequence };
+        inflater.inflate(&stored, held.meta.plain_len, out).map_err(changed)?;
+        Ok(true)
+    }
+
     /// Plain length with the frame around the chunks.
     pub fn plain_len(&self, frame: &Frame) -> u64 {
         let filled = self.held.iter().filter(|held| held.meta.plain_len > 0).count() as u64;

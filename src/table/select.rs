@@ -17,6 +17,8 @@ pub struct Selection {
     pub masked: Vec<(String, String)>,
     /// The role that gave filter and masks; none where there are none.
     pub defined_by: Option<String>,
+    /// A condition of ours besides: the rows that changed.
+    pub changed: Option<String>,
 }
 
 impl Selection {
@@ -56,7 +58,11 @@ impl Selection {
         let mut query = format!("SELECT {} FROM {only}{}", wanted.join(", "), table.name.qualified());
         if let Some(filter) = &self.filter {
             require_expression("row filter", filter)?;
-            query.push_str(&format!(" WHERE (\n{filter}\n)"));
+        }
+        let conditions: Vec<String> =
+            [&self.filter, &self.changed].into_iter().flatten().map(|condition| format!("(\n{condition}\n)")).collect();
+        if !conditions.is_empty() {
+            query.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
         }
         Ok(query)
     }
