@@ -68,14 +68,15 @@ def single(server, label, table):
 
 def bytes_per_change(server, table, log):
     """Bytes of WAL, and of the table that keeps the changes, for each row of a bulk update."""
-    size = f"SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{log}')" if log else "SELECT 0"
+    parts = f"SELECT '{log}'::regclass UNION SELECT relid FROM pg_partition_tree('{log}')"
+    size = f"SELECT sum(pg_total_relation_size(part)) FROM ({parts}) AS parts(part)" if log else "SELECT 0"
     before, start = int(server.query(size)), server.query("SELECT pg_current_wal_insert_lsn()")
     server.query(f"UPDATE {SCHEMA}.{table} SET priority = priority % 5 + 1, updated_at = now()")
     wal = int(server.query(f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{start}')::bigint"))
     return wal / BULK, (int(server.query(size)) - before) / BULK
 
 
-def compare(report, sizes, server, source, columns, runs):
+def compare(report, sizes, server, source, columns, runs, full):
     make(server, source, columns)
     labels = {"plain": "no capture", "ours": "ours", "by_row": "row trigger, jsonb", "by_statement": "statement trigger, jsonb"}
     plain, mine, by_row, by_statement = (bulk(server, label, table) for table, label in labels.items())
@@ -92,6 +93,7 @@ def compare(report, sizes, server, source, columns, runs):
         wal, kept = bytes_per_change(server, table, log)
         sizes.add(f"{what}, a change", labels[table], f"{wal:.0f} B of WAL", f"{kept:.0f} B of log")
     answer(report, server)
+    incremental(report, server, source, runs, full)
 
 
 def answer(report, server):
@@ -106,3 +108,17 @@ def answer(report, server):
     interleave([record], 5)
     entries = int(server.query("SELECT count(*) FROM agent_backup.change_log"))
     report.seconds(f"(j) restore_record of a deleted row, {entries} changes in the log", record, 0.05)
+
+
+def incremental(report, server, source, runs, full):
+    """A thousand rows that changed since the last time, against a full backup of the table."""
+    changed = 1_000
+    server.query(f"SELECT 1 FROM agent_backup.track('{source}', baseline => false)")
+    copy = "SELECT sum(rows_backed_up) FROM agent_backup.incremental('bench_csv')"
+    update = f"UPDATE {source} SET tokens = coalesce(tokens, 0) + 1 WHERE id IN (SELECT id FROM {source} TABLESAMPLE SYSTEM (5) LIMIT {changed})"
+    mine = Candidate("ours", server, server.psql(copy), f"{changed}", prepare=lambda: server.query(copy, update, "CHECKPOINT"))
+    peer = full()
+    interleave([peer, mine], runs)
+    peer.name = "our full backup"
+    report.ratio(f"(j) incremental of {changed} changed rows", peer, mine, 0.01, at_most=True)
+    server.query(f"SELECT agent_backup.untrack('{source}')")

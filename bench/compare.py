@@ -286,7 +286,9 @@ def main():
         "e": lambda: compare_scale(report, server, args),
         "f": lambda: compare_everyday(report, everyday, args.tables, args.runs),
         "g": lambda: compare_restore(report, server, args.runs),
-        "j": lambda: capture.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.runs),
+        "j": lambda: capture.compare(
+            report, report.sizes, server, APPROVALS, own_columns(server), args.runs, lambda: ours(server, "bench_csv", [APPROVALS])
+        ),
     }
     for item, run in items.items():
         if item in args.items:
