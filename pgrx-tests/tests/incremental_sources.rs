@@ -152,6 +152,20 @@ fn a_gap_of_the_log_is_made_up_for_and_told() {
 }
 
 #[test]
+fn days_that_were_taken_out_of_the_log_are_made_up_for() {
+    let db = with_set(&format!("{T}; INSERT INTO t SELECT n, 'a' FROM generate_series(1, 3) n"), &["t"]);
+    db.run("SELECT agent_backup.track('t', baseline => false)");
+    incremental_of_s(&db);
+    db.run("UPDATE t SET note = 'b' WHERE id = 2; DELETE FROM agent_backup.change_log;
+        INSERT INTO agent_backup.sealed_log (partition_name, from_time, until_time, row_count, file_path, checksum) VALUES ('p', now() - interval '1 day', now(), 1, '/x', 'x')");
+    let row = incremental_of_s(&db);
+    assert_eq!((row.source.as_deref(), ids_in(&db, &row)), (Some("capture"), vec![2]));
+    assert!(row.details.contains("the log begins later"), "{row:?}");
+    assert!(archived(&db).iter().any(|row| row.contains("\"b\"")));
+    assert_no_trash(&db, &[]);
+}
+
+#[test]
 fn tracked_tables_tells_of_every_table() {
     let db = with_set(
         r#"CREATE TABLE "T" (id int PRIMARY KEY); CREATE TABLE loose (id int PRIMARY KEY); SELECT agent_backup.track('loose', baseline => false)"#,
