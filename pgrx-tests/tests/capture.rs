@@ -9,7 +9,7 @@ use tracked::{FIVE, all, as_of, assert_captured, log, mark, track, tracked};
 fn each_change_is_in_the_log_with_its_row() {
     let db = tracked(FIVE, &["t"]);
     db.run("INSERT INTO t VALUES (6, 'six, \"quoted\"', NULL); UPDATE t SET v = NULL, n = 60 WHERE id = 6; DELETE FROM t WHERE id = 6");
-    let expected = ["I|6||6,\"six, \"\"quoted\"\"\",||", "U|6||6,,60|2,3|\"six, \"\"quoted\"\"\",", "D|6||6,,60||"];
+    let expected = ["I|6|6,\"six, \"\"quoted\"\"\",||", "U|6|6,,60|2,3|\"six, \"\"quoted\"\"\",", "D|6|6,,60||"];
     assert_eq!(log(&mut db.client()), expected);
     assert_no_trash(&db, &[]);
 }
@@ -41,7 +41,7 @@ fn an_update_that_changes_nothing_is_an_entry_without_columns() {
     mark(&db, "m");
     db.run("UPDATE t SET v = v WHERE id = 1");
     let mut client = db.client();
-    assert_eq!(log(&mut client), ["U|1||1,v1,1||"]);
+    assert_eq!(log(&mut client), ["U|1|1,v1,1||"]);
     assert_eq!(as_of(&mut client, &["t"], "m"), all(&mut client, &["t"]));
 }
 
@@ -49,7 +49,7 @@ fn an_update_that_changes_nothing_is_an_entry_without_columns() {
 fn copy_is_captured() {
     let db = tracked(FIVE, &["t"]);
     assert_captured(&db, &["t"], "COPY t (id, v) FROM PROGRAM 'printf \"6\\tsix\\n7\\t\\\\\\\\N\\n\"'");
-    assert_eq!(log(&mut db.client())[..2], ["I|6||6,six,0||", "I|7||7,,0||"]);
+    assert_eq!(log(&mut db.client())[..2], ["I|6|6,six,0||", "I|7|7,,0||"]);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn merge_is_captured() {
     assert_captured(&db, &["t"], merge);
     let mut client = db.client();
     let mut operations =
-        lines(&mut client, "SELECT operation || row_key FROM agent_backup.change_log ORDER BY seq LIMIT 3");
+        lines(&mut client, "SELECT operation::text || row_key FROM agent_backup.change_log ORDER BY seq LIMIT 3");
     operations.sort();
     assert_eq!(operations, ["D1", "I9", "U2"]);
 }
@@ -75,7 +75,7 @@ fn on_conflict_is_an_insert_or_an_update() {
     );
     let mut operations = log(&mut db.client())[..2].to_vec();
     operations.sort();
-    assert_eq!(operations, ["I|6||6,six,6||", "U|5||5,five,5|2|v5"]);
+    assert_eq!(operations, ["I|6|6,six,6||", "U|5|5,five,5|2|v5"]);
     let before = log(&mut db.client());
     db.run("INSERT INTO t VALUES (1, 'nothing', 0) ON CONFLICT DO NOTHING");
     assert_eq!(log(&mut db.client()), before);
@@ -114,7 +114,7 @@ fn one_key_may_go_and_come_in_one_statement() {
 fn a_key_that_changes_is_followed() {
     let db = tracked(FIVE, &["t"]);
     assert_captured(&db, &["t"], "UPDATE t SET id = 50 WHERE id = 5");
-    assert_eq!(log(&mut db.client())[0], "U|50|5|50,v5,5|1|5");
+    assert_eq!(log(&mut db.client())[..2], ["D|5|5,v5,5||", "I|50|50,v5,5||"]);
     assert_captured(
         &db,
         &["t"],
@@ -209,10 +209,10 @@ fn what_is_rolled_back_is_not_in_the_log() {
     let db = tracked(FIVE, &["t"]);
     db.run("BEGIN; UPDATE t SET v = 'never'; TRUNCATE t; ROLLBACK");
     assert!(log(&mut db.client()).is_empty());
-    let statements = "BEGIN; UPDATE t SET n = 1 WHERE id = 1; SAVEPOINT a; DELETE FROM t; SAVEPOINT b; INSERT INTO t VALUES (9, 'x'); ROLLBACK TO a;
-        UPDATE t SET n = 2 WHERE id = 2; RELEASE a; SAVEPOINT c; UPDATE t SET n = 3 WHERE id = 3; RELEASE c; COMMIT";
+    let statements = "BEGIN; UPDATE t SET n = 11 WHERE id = 1; SAVEPOINT a; DELETE FROM t; SAVEPOINT b; INSERT INTO t VALUES (9, 'x'); ROLLBACK TO a;
+        UPDATE t SET n = 12 WHERE id = 2; RELEASE a; SAVEPOINT c; UPDATE t SET n = 13 WHERE id = 3; RELEASE c; COMMIT";
     assert_captured(&db, &["t"], statements);
-    assert_eq!(log(&mut db.client())[..3], ["U|1||1,v1,1||", "U|2||2,v2,2||", "U|3||3,v3,3||"]);
+    assert_eq!(log(&mut db.client())[..3], ["U|1|1,v1,11|3|1", "U|2|2,v2,12|3|2", "U|3|3,v3,13|3|3"]);
 }
 
 #[test]
@@ -309,8 +309,8 @@ fn rows_without_a_key_are_counted() {
 fn rows_of_one_column_or_none_are_told_from_nothing() {
     let db = tracked("CREATE TABLE one (v text); INSERT INTO one VALUES (NULL), ('')", &["one"]);
     assert_captured(&db, &["one"], "INSERT INTO one VALUES (NULL), (''), ('x'); DELETE FROM one WHERE v = ''");
-    let none = tracked("CREATE TABLE none (); INSERT INTO none DEFAULT VALUES", &["none"]);
-    assert_captured(&none, &["none"], "INSERT INTO none DEFAULT VALUES; INSERT INTO none DEFAULT VALUES");
+    let none = tracked("CREATE TABLE nil (); INSERT INTO nil DEFAULT VALUES", &["nil"]);
+    assert_captured(&none, &["nil"], "INSERT INTO nil DEFAULT VALUES; INSERT INTO nil DEFAULT VALUES");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn a_table_is_tracked_again_after_a_rest() {
     db.run("UPDATE t SET n = 1; SELECT agent_backup.untrack('t'); UPDATE t SET n = 2");
     let mut client = db.client();
     assert_eq!(log(&mut client).len(), 5);
-    assert!(lines(&mut client, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal").is_empty());
+    assert!(lines(&mut client, "SELECT tgname FROM pg_trigger WHERE tgrelid = 't'::regclass").is_empty());
     track(&db, "t");
     let refusal = refused(&mut client, "SELECT * FROM agent_backup.read_as_of(NULL::t, mark => 'first')");
     assert_eq!(refusal.code, "55000", "{refusal:?}");

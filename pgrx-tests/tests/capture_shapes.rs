@@ -27,11 +27,11 @@ fn partitioned_tables_are_captured_whole() {
 #[test]
 fn a_row_that_moves_to_another_partition_is_followed() {
     let db = tracked(PARTED, &["t"]);
-    assert_captured(&db, &["t"], "DELETE FROM t WHERE id > 15; UPDATE t SET id = id + 14 WHERE id < 4");
+    assert_captured(&db, &["t"], "DELETE FROM t WHERE id >= 15; UPDATE t SET id = id + 14 WHERE id < 4");
     assert_captured(
         &db,
         &["t"],
-        "UPDATE t SET id = 1, v = 'back' WHERE id = 15; UPDATE t SET id = 17 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 17",
+        "UPDATE t SET id = 1, v = 'back' WHERE id = 15; UPDATE t SET id = 18 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 18",
     );
 }
 
@@ -69,7 +69,7 @@ fn partitions_attached_later_are_captured() {
     assert_captured(
         &db,
         &["t"],
-        "UPDATE t SET id = id + 10 WHERE id = 20; UPDATE later SET v = 'x'; DELETE FROM last WHERE id = 31",
+        "UPDATE t SET id = id + 15 WHERE id = 20; UPDATE later SET v = 'x'; DELETE FROM last WHERE id = 31",
     );
 }
 

@@ -60,10 +60,10 @@ pub fn as_of(client: &mut Client, tables: &[&str], mark: &str) -> Vec<String> {
     all
 }
 
-/// What the log says, oldest first: operation, key, key before, image, changed columns and their values before.
+/// What the log says, oldest first: operation, key, image, changed columns and their values before.
 #[track_caller]
 pub fn log(client: &mut Client) -> Vec<String> {
-    let query = "SELECT operation, row_key, old_key, image, array_to_string(old_columns, ','), old_values FROM agent_backup.change_log ORDER BY seq";
+    let query = "SELECT operation, row_key, image, array_to_string(old_columns, ','), old_values FROM agent_backup.change_log ORDER BY seq";
     lines(client, query)
 }
 
