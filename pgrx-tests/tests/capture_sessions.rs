@@ -265,9 +265,15 @@ fn writers_in_a_fixed_snapshot_are_captured() {
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         let mut client = db.client();
         client.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT 1")).unwrap();
-        db.run(&format!("ALTER TABLE t ADD \"{level}\" int; INSERT INTO t VALUES (100) ON CONFLICT (id) DO UPDATE SET n = 7"));
+        db.run(&format!(
+            "ALTER TABLE t ADD \"{level}\" int; INSERT INTO t VALUES (100) ON CONFLICT (id) DO UPDATE SET n = 7"
+        ));
         assert_captured_while(&db, &["t"], || {
-            client.batch_execute("UPDATE t SET n = n + 1 WHERE id < 5; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2); COMMIT").unwrap();
+            client
+                .batch_execute(
+                    "UPDATE t SET n = n + 1 WHERE id < 5; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2); COMMIT",
+                )
+                .unwrap();
         });
     }
 }

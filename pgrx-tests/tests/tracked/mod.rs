@@ -11,6 +11,8 @@ pub const FIVE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text, n int DEFAUL
 /// A database with tables of a script, tracked without a backup.
 pub fn tracked(script: &str, tables: &[&str]) -> Database<'static> {
     let db = database();
+    // A writer that waits for ever is a failure, too.
+    db.run(&format!("ALTER DATABASE {} SET lock_timeout = '20s'", db.name()));
     db.run(script);
     tables.iter().for_each(|table| track(&db, table));
     db
