@@ -237,7 +237,7 @@ fn a_mark_in_an_old_snapshot_is_of_what_had_committed_then() {
     let now = all(&mut db.client(), &["t"]);
     match client.batch_execute("SELECT agent_backup.mark('m'); COMMIT") {
         Ok(()) => assert_eq!(as_of(&mut db.client(), &["t"], "m"), now),
-        Err(error) => assert_eq!(sqlstate(&error), "25001"),
+        Err(error) => assert_eq!(sqlstate(&error), "25000"),
     }
 }
 
