@@ -205,6 +205,18 @@ fn one_writer_does_not_wait_for_another() {
 }
 
 #[test]
+fn ddl_of_other_tables_does_not_wait_for_tracked_ones() {
+    let db = tracked(
+        &format!("{FIVE}; CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE p_low PARTITION OF p DEFAULT; CREATE TABLE other (id int)"),
+        &["t", "p"],
+    );
+    let (mut one, mut two) = (db.client(), db.client());
+    one.batch_execute("BEGIN; TRUNCATE t, p").unwrap();
+    two.batch_execute("SET lock_timeout = '2s'; CREATE TEMP TABLE mine (id int)").unwrap();
+    two.batch_execute("ALTER TABLE other ADD c int; DROP TABLE other").unwrap();
+}
+
+#[test]
 fn what_commits_after_a_mark_is_later_whatever_began_first() {
     let db = tracked(FIVE, &["t"]);
     db.run("UPDATE t SET n = n");
