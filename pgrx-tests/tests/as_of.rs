@@ -331,7 +331,7 @@ fn code_of_the_owner_runs_as_the_owner() {
         back(&mut root, "undo('m', confirm => true)");
         lines(&mut root, "SELECT * FROM agent_backup.record_history('t', '1')");
     });
-    assert_eq!(back_again, [mallory.clone()]);
+    assert_eq!(back_again, std::slice::from_ref(&mallory));
     drop(client);
     agent_backup_suite::end_with(&db, &[&mallory], &[]);
 }

@@ -90,6 +90,7 @@ fn tracked_tables_travel_within_a_cluster() {
 }
 
 #[test]
+#[ignore = "fault C18: numbers of transactions are of another cluster"]
 fn tracked_tables_travel_to_a_cluster_that_counts_from_anew() {
     let other = Cluster::start(Options::default());
     // The numbers of its transactions are lower than those in the log and the marks.
@@ -108,6 +109,7 @@ fn tracked_tables_travel_to_a_cluster_that_counts_from_anew() {
 }
 
 #[test]
+#[ignore = "fault C17: the watch makes triggers that the dump makes, too"]
 fn tracked_partitions_travel() {
     travelled(None, PARTED, |client, _| changes_in_the_copy_are_captured(client));
 }
