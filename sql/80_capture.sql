@@ -1,4 +1,11 @@
 -- Change capture: what track() keeps of every change of a table, in the writer's own transaction.
+CREATE VIEW agent_backup.this_home AS
+SELECT pg_catalog.format('%s/%s', s.system_identifier, d.oid) AS home
+  FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_database d
+ WHERE d.datname = pg_catalog.current_database();
+COMMENT ON VIEW agent_backup.this_home IS 'Name of this very database, unlike that of any other and of any copy on another server';
+COMMENT ON COLUMN agent_backup.this_home.home IS 'System identifier of the cluster and oid of the database';
+
 CREATE TABLE agent_backup.tracked (
     tracked_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     relation       regclass NOT NULL,
@@ -12,7 +19,9 @@ CREATE TABLE agent_backup.tracked (
     since          timestamptz NOT NULL,
     since_xid      xid8 NOT NULL,
     tracked_by     text NOT NULL DEFAULT session_user,
+    home           text NOT NULL,
     columns        text[] NOT NULL DEFAULT '{}',
+    labels         text[] NOT NULL DEFAULT '{}',
     leaves         oid[] NOT NULL DEFAULT '{}',
     remade         boolean NOT NULL DEFAULT false,
     broken_since   timestamptz CHECK (broken_since >= since),
@@ -32,6 +41,8 @@ COMMENT ON COLUMN agent_backup.tracked.backup_id IS 'The backup that was made wh
 COMMENT ON COLUMN agent_backup.tracked.since IS 'When tracking began';
 COMMENT ON COLUMN agent_backup.tracked.since_xid IS 'The transaction that began it';
 COMMENT ON COLUMN agent_backup.tracked.tracked_by IS 'Who began it';
+COMMENT ON COLUMN agent_backup.tracked.home IS 'The database that it began in: in a copy of it, restored from a dump, the table has to be tracked anew';
+COMMENT ON COLUMN agent_backup.tracked.labels IS 'Labels of its enums, so that a renamed one is noticed';
 COMMENT ON COLUMN agent_backup.tracked.columns IS 'Its columns, so that a renamed one is noticed';
 COMMENT ON COLUMN agent_backup.tracked.leaves IS 'Its partitions that hold rows, so that one that comes or goes is noticed';
 COMMENT ON COLUMN agent_backup.tracked.remade IS 'Its triggers are being made anew by this transaction';

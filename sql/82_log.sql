@@ -79,24 +79,38 @@ GRANT EXECUTE ON FUNCTION agent_backup.maintain_log TO agent_backup_operator;
 
 -- What the tables that are tracked are now, to compare with what was noted.
 CREATE VIEW agent_backup.tracked_now AS
+WITH RECURSIVE tree(tracked_id, oid) AS (
+    -- Not by pg_partition_tree, which waits for the locks of others.
+    SELECT t.tracked_id, t.relation::oid FROM agent_backup.tracked t
+     WHERE t.ended_at IS NULL AND t.home = (SELECT h.home FROM agent_backup.this_home h)
+    UNION
+    SELECT tree.tracked_id, i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+      JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+)
 SELECT t.tracked_id,
-       (SELECT COALESCE(pg_catalog.array_agg(p.relid::oid ORDER BY p.relid::oid), '{}')
-          FROM pg_catalog.pg_partition_tree(t.relation) AS p WHERE p.isleaf AND p.level > 0) AS leaves,
+       (SELECT COALESCE(pg_catalog.array_agg(p.oid ORDER BY p.oid), '{}') FROM tree p JOIN pg_catalog.pg_class k ON k.oid = p.oid
+         WHERE p.tracked_id = t.tracked_id AND p.oid <> t.relation AND k.relkind <> 'p') AS leaves,
        (SELECT COALESCE(pg_catalog.array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
+       (SELECT COALESCE(pg_catalog.array_agg(pg_catalog.format('%s:%s', e.enumtypid, e.enumlabel) ORDER BY e.oid), '{}')
+          FROM pg_catalog.pg_enum e
+         WHERE e.enumtypid IN (SELECT pg_catalog.unnest(ARRAY[y.oid, y.typelem, y.typbasetype]) FROM pg_catalog.pg_attribute a
+                                 JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+                                WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped)) AS labels,
        EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = t.relation OR i.inhparent = t.relation) AS has_kin,
        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger g
          WHERE g.tgrelid = t.relation AND g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled = 'A')
        >= CASE t.level WHEN 'statement' THEN 4 ELSE 2 END
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(t.relation) AS p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.relid
-                        WHERE g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled <> 'A') AS is_whole
+       AND NOT EXISTS (SELECT FROM tree p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.oid
+                        WHERE p.tracked_id = t.tracked_id AND g.tgfoid = 'agent_backup.capture()'::regprocedure AND g.tgenabled <> 'A') AS is_whole
   FROM agent_backup.tracked t
   JOIN pg_catalog.pg_class c ON c.oid = t.relation
- WHERE t.ended_at IS NULL;
+ WHERE t.ended_at IS NULL AND t.home = (SELECT h.home FROM agent_backup.this_home h);
 COMMENT ON VIEW agent_backup.tracked_now IS 'What the tables that are tracked, and are there, are now';
 COMMENT ON COLUMN agent_backup.tracked_now.tracked_id IS 'The tracking, see tracked';
 COMMENT ON COLUMN agent_backup.tracked_now.leaves IS 'Partitions that hold rows';
 COMMENT ON COLUMN agent_backup.tracked_now.columns IS 'Columns that are not generated';
+COMMENT ON COLUMN agent_backup.tracked_now.labels IS 'Labels of the enums of its columns';
 COMMENT ON COLUMN agent_backup.tracked_now.has_kin IS 'Whether it is a partition, or inherits, or others inherit from it';
 COMMENT ON COLUMN agent_backup.tracked_now.is_whole IS 'Whether all of its triggers are there and always fire';
 GRANT SELECT ON agent_backup.tracked_now TO agent_backup_operator;
@@ -112,10 +126,10 @@ DECLARE
     reasons text[];
 BEGIN
     FOR t IN
-        SELECT k.*, n.leaves AS leaves_now, n.columns AS columns_now, n.has_kin, n.is_whole
+        SELECT k.*, n.leaves AS leaves_now, n.columns AS columns_now, n.labels AS labels_now, n.has_kin, n.is_whole
           FROM agent_backup.tracked k JOIN agent_backup.tracked_now n USING (tracked_id)
          WHERE NOT k.remade
-           AND (n.leaves <> k.leaves OR n.columns <> k.columns OR (n.has_kin AND k.level = 'statement') OR n.is_whole <> (k.broken_since IS NULL))
+           AND (n.leaves <> k.leaves OR n.columns <> k.columns OR n.labels <> k.labels OR (n.has_kin AND k.level = 'statement') OR n.is_whole <> (k.broken_since IS NULL))
     LOOP
         -- What is done here fires the watch again, which is to look away.
         UPDATE agent_backup.tracked SET remade = true WHERE tracked_id = t.tracked_id;
@@ -152,6 +166,9 @@ BEGIN
         IF NOT t.columns <@ t.columns_now AND NOT t.columns_now <@ t.columns THEN
             reasons := reasons || 'columns were renamed'::text;
         END IF;
+        IF NOT t.labels <@ t.labels_now AND t.columns <@ t.columns_now THEN
+            reasons := reasons || 'labels of an enum were renamed'::text;
+        END IF;
         IF t.is_whole AND t.broken_since IS NOT NULL THEN
             reasons := reasons || 'its triggers were missing until now'::text;
         ELSIF NOT t.is_whole AND t.broken_since IS NULL THEN
@@ -161,7 +178,7 @@ BEGIN
         END IF;
         INSERT INTO agent_backup.capture_gaps (tracked_id, reason) SELECT t.tracked_id, reason FROM unnest(reasons) AS reason;
         UPDATE agent_backup.tracked
-           SET remade = false, leaves = t.leaves_now, columns = t.columns_now,
+           SET remade = false, leaves = t.leaves_now, columns = t.columns_now, labels = t.labels_now,
                broken_since = CASE WHEN NOT t.is_whole THEN COALESCE(broken_since, clock_timestamp()) END
          WHERE tracked_id = t.tracked_id;
     END LOOP;
@@ -171,7 +188,7 @@ COMMENT ON FUNCTION agent_backup.watch_tracked() IS 'Notes a gap when DDL change
 REVOKE ALL ON FUNCTION agent_backup.watch_tracked() FROM PUBLIC;
 
 CREATE EVENT TRIGGER agent_backup_watch ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'DROP TABLE', 'ALTER TRIGGER', 'DROP TRIGGER')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'DROP TABLE', 'ALTER TYPE', 'ALTER TRIGGER', 'DROP TRIGGER')
     EXECUTE FUNCTION agent_backup.watch_tracked();
 ALTER EVENT TRIGGER agent_backup_watch ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER agent_backup_watch IS 'Notices DDL that the capture of a tracked table does not see';

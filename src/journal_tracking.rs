@@ -32,8 +32,9 @@ pub fn next_id() -> Result<i32> {
 pub fn begin(id: i32, tracking: &NewTracking) -> Result<()> {
     journal::as_owner(|| {
         let statement = "INSERT INTO agent_backup.tracked (tracked_id, relation, schema_name, table_name, level, on_failure, on_truncate, \
-                truncate_limit, since, since_xid) OVERRIDING SYSTEM VALUE \
-             VALUES ($8, $1, $2, $3, $4, $5, $6, $7, pg_catalog.clock_timestamp(), pg_catalog.pg_current_xact_id())";
+                truncate_limit, home, since, since_xid) OVERRIDING SYSTEM VALUE \
+             SELECT $8, $1, $2, $3, $4, $5, $6, $7, h.home, pg_catalog.clock_timestamp(), pg_catalog.pg_current_xact_id() \
+               FROM agent_backup.this_home AS h";
         let arguments = [
             tracking.relation.into(),
             tracking.table.schema.as_str().into(),
@@ -51,7 +52,7 @@ pub fn begin(id: i32, tracking: &NewTracking) -> Result<()> {
 }
 
 /// Notes what a tracked table is, for the watch to compare with.
-const NOTE_FACTS: &str = "UPDATE agent_backup.tracked t SET remade = false, leaves = n.leaves, columns = n.columns \
+const NOTE_FACTS: &str = "UPDATE agent_backup.tracked t SET remade = false, leaves = n.leaves, columns = n.columns, labels = n.labels \
                           FROM agent_backup.tracked_now n WHERE n.tracked_id = t.tracked_id AND t.tracked_id = $1";
 
 /// The triggers of a tracking are made anew; whether they were broken before.
@@ -132,12 +133,15 @@ pub struct Tracking {
     pub broken_since: Option<TimestampWithTimeZone>,
     pub ended_at: Option<TimestampWithTimeZone>,
     pub backup_id: Option<String>,
+    /// Whether it began in this very database: elsewhere the numbers of transactions mean nothing.
+    pub is_here: bool,
 }
 
 /// The trackings of a table, newest first; by its name as well, since it may be gone.
 pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Tracking>> {
     journal::as_owner(|| {
-        let query = "SELECT tracked_id, since, broken_since, ended_at, backup_id FROM agent_backup.tracked \
+        let query = "SELECT tracked_id, since, broken_since, ended_at, backup_id, home = (SELECT home FROM agent_backup.this_home) \
+             FROM agent_backup.tracked \
              WHERE CASE WHEN $1 IS NOT NULL THEN relation = $1 ELSE table_name = $2 OR schema_name || '.' || table_name = $2 END \
              ORDER BY tracked_id DESC";
         sql::rows(query, &[relation.into(), table.into()], |row| {
@@ -147,6 +151,7 @@ pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Track
                 broken_since: row.optional(3)?,
                 ended_at: row.optional(4)?,
                 backup_id: row.optional(5)?,
+                is_here: row.required(6)?,
             })
         })
     })
@@ -155,13 +160,13 @@ pub fn trackings(relation: Option<pg_sys::Oid>, table: &str) -> Result<Vec<Track
 /// Writes a mark down; when it was made.
 pub fn make_mark(name: &str, note: Option<&str>) -> Result<TimestampWithTimeZone> {
     journal::as_owner(|| {
-        // A snapshot does not list its own transaction as running.
+        // A snapshot does not list its own transaction as running. One at or above its upper bound is not visible as it is.
         let statement = "INSERT INTO agent_backup.marks (mark_name, snapshot, note) \
-             SELECT $1, pg_catalog.format('%s:%s:%s', LEAST(pg_catalog.pg_snapshot_xmin(c.s), c.own), \
-                        GREATEST(pg_catalog.pg_snapshot_xmax(c.s), c.own), \
+             SELECT $1, CASE WHEN c.own < pg_catalog.pg_snapshot_xmax(c.s) \
+                 THEN pg_catalog.format('%s:%s:%s', LEAST(pg_catalog.pg_snapshot_xmin(c.s), c.own), pg_catalog.pg_snapshot_xmax(c.s), \
                         (SELECT pg_catalog.string_agg(x.xid::pg_catalog.text, ',' ORDER BY x.xid) \
-                           FROM (SELECT pg_catalog.pg_snapshot_xip(c.s) AS xid UNION SELECT c.own) AS x \
-                          WHERE x.xid < GREATEST(pg_catalog.pg_snapshot_xmax(c.s), c.own)))::pg_catalog.pg_snapshot, $2 \
+                           FROM (SELECT pg_catalog.pg_snapshot_xip(c.s) AS xid UNION SELECT c.own) AS x))::pg_catalog.pg_snapshot \
+                 ELSE c.s END, $2 \
                FROM (SELECT pg_catalog.pg_current_snapshot() AS s, pg_catalog.pg_current_xact_id_if_assigned() AS own) AS c RETURNING marked_at";
         let times = sql::changed_rows(statement, &[name.into(), note.into()], |row| row.required(1))?;
         times.first().copied().ok_or(Error::Internal { object: "mark", reason: "it was not made".into() })

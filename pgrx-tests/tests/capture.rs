@@ -279,7 +279,6 @@ fn truncate_of_a_large_table_may_be_a_gap() {
 }
 
 #[test]
-#[ignore = "fault C16: a mark counts transactions that are open as committed"]
 fn a_gap_is_one_for_moments_before_its_commit() {
     let db = tracked(FIVE, &[]);
     db.run("SELECT agent_backup.track('t', on_truncate => 'mark', truncate_limit => 0, baseline => false)");

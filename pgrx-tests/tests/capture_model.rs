@@ -275,13 +275,11 @@ fn try_all(with_ddl: bool) {
 }
 
 #[test]
-#[ignore = "fault C16: a mark counts transactions that are open as committed"]
 fn random_changes_are_told_apart() {
     try_all(false);
 }
 
 #[test]
-#[ignore = "fault C16: a mark counts transactions that are open as committed"]
 fn random_changes_and_columns_are_told_apart() {
     try_all(true);
 }

@@ -205,7 +205,6 @@ fn one_writer_does_not_wait_for_another() {
 }
 
 #[test]
-#[ignore = "fault C19: the watch locks tracked partitions"]
 fn ddl_of_other_tables_does_not_wait_for_tracked_ones() {
     let db = tracked(
         &format!(
@@ -312,7 +311,6 @@ fn policies_reach_sessions_that_know_the_table() {
 }
 
 #[test]
-#[ignore = "fault C16: a mark counts transactions that are open as committed"]
 fn a_prepared_transaction_is_captured_when_it_commits() {
     let cluster = Cluster::start(Options::default().setting("max_prepared_transactions = 5"));
     let db = cluster.database();

@@ -76,7 +76,6 @@ fn a_row_that_others_changed_afterwards_is_told_and_left_alone() {
 }
 
 #[test]
-#[ignore = "fault C14: what was done between two changes is lost"]
 fn what_others_did_between_two_changes_is_not_lost() {
     let db = tracked(FIVE, &["t"]);
     mark(&db, "m");
@@ -104,7 +103,6 @@ fn rows_without_a_key_are_taken_back_by_their_values() {
 }
 
 #[test]
-#[ignore = "fault C15: 23505 where unique values were swapped"]
 fn unique_values_that_were_swapped_are_swapped_back() {
     for constraint in ["UNIQUE (u)", "UNIQUE (u) DEFERRABLE", "EXCLUDE USING btree (u WITH =)"] {
         let db = tracked(

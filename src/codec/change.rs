@@ -106,6 +106,8 @@ pub trait Shaped {
 pub struct Sides<T> {
     pub before: Option<T>,
     pub after: Option<T>,
+    /// The changes are no chain: others, which were not told, stand between them.
+    pub is_broken: bool,
 }
 
 impl<T: PartialEq + Shaped + Clone> Net<T> {
@@ -130,9 +132,11 @@ impl<T: PartialEq + Shaped + Clone> Net<T> {
             return None;
         }
         if self.shapes_differ {
-            return Some(Sides { before: self.first.flatten(), after: self.last });
+            return Some(Sides { before: self.first.flatten(), after: self.last, is_broken: false });
         }
-        Some(Sides { before: self.left.into_iter().next(), after: self.came.into_iter().next_back() })
+        let is_broken = self.left.len() > 1 || self.came.len() > 1;
+        let (before, after) = (self.left.into_iter().next(), self.came.into_iter().next_back());
+        Some(Sides { before, after, is_broken })
     }
 }
 
@@ -208,8 +212,13 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_that_others_broke_is_told() {
+        assert!(net(&[(Some(1), Some(2)), (Some(3), Some(4))]).is_some_and(|sides| sides.is_broken));
+    }
+
+    #[test]
     fn where_the_shape_changed_the_first_and_the_last_change_count() {
-        let sides = |before, after| Some(Sides { before, after });
+        let sides = |before, after| Some(Sides { before, after, is_broken: false });
         assert_eq!(net(&[(None, Some(1)), (Some(101), None)]), sides(None, None));
         assert_eq!(net(&[(Some(1), Some(2)), (Some(102), None)]), sides(Some(1), None));
         assert_eq!(net(&[(Some(1), Some(2)), (Some(102), Some(103))]), sides(Some(1), Some(103)));
@@ -217,7 +226,7 @@ mod tests {
 
     #[test]
     fn images_that_come_and_go_cancel_out() {
-        let sides = |before, after| Some(Sides { before, after });
+        let sides = |before, after| Some(Sides { before, after, is_broken: false });
         assert_eq!(net(&[(Some(1), Some(2)), (Some(2), Some(3))]), sides(Some(1), Some(3)));
         assert_eq!(net(&[(None, Some(1)), (Some(1), None)]), None);
         assert_eq!(net(&[(Some(1), None), (None, Some(1))]), None);
@@ -247,7 +256,7 @@ mod tests {
         fn any_chain_of_changes_comes_to_its_ends(states in prop::collection::vec(prop::option::of(0u8..4), 2..12)) {
             let changes: Vec<_> = states.windows(2).map(|pair| (pair[0], pair[1])).collect();
             let (first, last) = (states[0], *states.last().unwrap());
-            let expected = (first != last).then_some(Sides { before: first, after: last });
+            let expected = (first != last).then_some(Sides { before: first, after: last, is_broken: false });
             prop_assert_eq!(net(&changes), expected);
         }
     }

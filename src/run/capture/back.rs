@@ -196,7 +196,8 @@ fn forward(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
 /// The tracking of a table that is gone, and the newest backup before the moment that its log reaches on from.
 fn base(table: &str, moment: &Moment) -> Result<(Tracking, Source)> {
     let trackings = journal_tracking::trackings(None, table)?;
-    let Some(tracking) = trackings.into_iter().find(|tracking| tracking.since <= moment.at()) else {
+    let Some(tracking) = trackings.into_iter().find(|tracking| tracking.is_here && tracking.since <= moment.at())
+    else {
         return Err(Error::UnknownTable { name: table.to_owned(), near: Vec::new() });
     };
     let gaps = journal_history::gaps(tracking.id)?;

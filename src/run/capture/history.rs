@@ -106,7 +106,7 @@ pub fn recovery_points(table: &str) -> Result<Vec<Point>> {
     if points.is_empty() && trackings.is_empty() && oid.is_none() {
         return Err(Error::UnknownTable { name: table.to_owned(), near: Vec::new() });
     }
-    for tracking in trackings {
+    for tracking in trackings.into_iter().filter(|tracking| tracking.is_here) {
         let mut from = tracking.since;
         let covered = |from, until| Point {
             kind: "continuous",

@@ -137,6 +137,9 @@ pub fn covered(table: &str, relation: Option<pgrx::pg_sys::Oid>, moment: &Moment
         );
         Err(Error::NotCovered { table: table.to_owned(), reason, hint })
     };
+    if !newest.is_here {
+        return refuse("it was tracked in another database, of which this one is a copy; track it anew".into());
+    }
     if newest.ended_at.is_some() {
         return refuse("it is tracked no longer".into());
     }

@@ -18,6 +18,8 @@ pub struct NetChange {
     pub key: Option<Vec<u8>>,
     pub before: Option<Image>,
     pub after: Option<Image>,
+    /// Changes that were not selected stand between those that were.
+    pub is_broken: bool,
 }
 
 /// Tells of each key of a table that the selected entries changed in the end. Of a table with a key in bounded memory, of
@@ -50,7 +52,10 @@ fn finish(changed: Option<(Vec<u8>, Net<Image>)>, each: &mut impl FnMut(NetChang
     let Some((key, net)) = changed else { return Ok(()) };
     match net.sides() {
         None => Ok(()),
-        Some(sides) => each(NetChange { key: Some(key), before: sides.before, after: sides.after }),
+        Some(sides) => {
+            let is_broken = sides.is_broken;
+            each(NetChange { key: Some(key), before: sides.before, after: sides.after, is_broken })
+        }
     }
 }
 
@@ -94,7 +99,7 @@ impl Counted {
             for _ in 0..number.unsigned_abs() {
                 let image = Some(Image { shape: Rc::clone(&shape), row: row.clone() });
                 let (before, after) = if number < 0 { (image, None) } else { (None, image) };
-                each(NetChange { key: None, before, after })?;
+                each(NetChange { key: None, before, after, is_broken: false })?;
             }
         }
         Ok(())

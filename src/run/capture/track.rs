@@ -52,6 +52,11 @@ pub fn track(table: &str, policies: &Policies, baseline: bool) -> Result<Begun> 
         on_truncate: policies.on_truncate,
         truncate_limit: policies.truncate_limit,
     };
+    if let Some(elsewhere) = going_on(oid)?.filter(|tracking| !tracking.is_here) {
+        // Restored from a dump: what its triggers wrote before tells of transactions of another database.
+        journal_tracking::end(elsewhere.id)?;
+        drop_triggers(elsewhere.id)?;
+    }
     if let Some(going_on) = going_on(oid)? {
         // While the triggers are made anew the watch over them looks away.
         journal_tracking::change_policies(going_on.id, &new)?;

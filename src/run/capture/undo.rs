@@ -17,6 +17,7 @@ use crate::run::restore::plan::{self, Mapping};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::Snapshot;
 use crate::server::statement::Statement;
+use crate::server::subtransaction::{self, Failure};
 use crate::server::{lock, privilege, sql};
 use crate::table::catalog::{Kind, Table};
 use crate::table::stage::{Stage, Way};
@@ -71,7 +72,12 @@ pub fn table(live: &Table, selection: Selection, direction: Direction, doing: Do
     let _formats = Pinned::formats()?;
     let _snapshot = Snapshot::push()?;
     let (mut before, mut after) = (Staging::new(live)?, Staging::new(live)?);
+    let mut broken = Vec::new();
     net::of(live, selection, |change| {
+        if change.is_broken {
+            broken.push(String::from_utf8_lossy(&change.key.unwrap_or_default()).into_owned());
+            return Ok(());
+        }
         let (wanted, expected) = match direction {
             Direction::Back => (change.before, change.after),
             Direction::Forward => (change.after, change.before),
@@ -82,7 +88,10 @@ pub fn table(live: &Table, selection: Selection, direction: Direction, doing: Do
         expected.map_or(Ok(()), |image| after.put(image))
     })?;
     let pair = Pair { live, before: before.finish()?, after: after.finish()? };
-    let outcome = if live.primary_key.is_empty() { pair.without_key(doing)? } else { pair.by_key(doing)? };
+    let mut outcome = if live.primary_key.is_empty() { pair.without_key(doing)? } else { pair.by_key(doing)? };
+    outcome.conflicts += broken.len() as u64;
+    let room = SHOWN.saturating_sub(outcome.keys.len());
+    outcome.keys.extend(broken.into_iter().take(room));
     pair.before.finish()?;
     pair.after.finish()?;
     Ok(outcome)
@@ -198,12 +207,30 @@ impl Pair<'_> {
         }
         let mapping = Mapping::same(self.columns());
         let rows = Rows::new(self.live, &self.before, &mapping, None)?;
-        outcome.removed =
-            rows.execute(&format!("DELETE FROM {live} AS l USING {after} AS a WHERE {of_after} AND {gone}"))?;
-        let overwritten = rows.overwrite()?;
-        let inserted = rows.execute(&rows.insert(&rows.is_absent()))?;
-        outcome.reverted = overwritten;
-        outcome.restored = if rows.updates_in_place() { inserted } else { inserted.saturating_sub(overwritten) };
+        let gone = format!("DELETE FROM {live} AS l USING {after} AS a WHERE {of_after} AND {gone}");
+        let in_place = || -> Result<(u64, u64, u64)> {
+            let removed = rows.execute(&gone)?;
+            let overwritten = rows.overwrite()?;
+            let inserted = rows.execute(&rows.insert(&rows.is_absent()))?;
+            Ok((
+                removed,
+                overwritten,
+                if rows.updates_in_place() { inserted } else { inserted.saturating_sub(overwritten) },
+            ))
+        };
+        (outcome.removed, outcome.reverted, outcome.restored) = match subtransaction::attempt(in_place) {
+            Ok(counts) => counts,
+            Err(failure) if is_taken(&failure) => {
+                // Values that changed places meet each other on the way: all go, and then all come.
+                let all = rows.execute(&format!("DELETE FROM {live} AS l USING {after} AS a WHERE {of_after}"))?;
+                let inserted = rows.execute(&rows.insert("true"))?;
+                let reverted = self.count(&format!("SELECT FROM {before} AS b JOIN {after} AS a ON {both}"))?;
+                (all - reverted.min(all), reverted, inserted - reverted.min(inserted))
+            }
+            Err(Failure { error: Some(error), .. }) => return Err(error),
+            // Once more, for the server's own error.
+            Err(_) => in_place()?,
+        };
         rows.silence.end()?;
         Ok(outcome)
     }
@@ -248,6 +275,12 @@ impl Pair<'_> {
         rows.silence.end()?;
         Ok(outcome)
     }
+}
+
+/// Whether a value is there already that may be there once only.
+fn is_taken(failure: &Failure) -> bool {
+    use pgrx::PgSqlErrorCode::{ERRCODE_EXCLUSION_VIOLATION, ERRCODE_UNIQUE_VIOLATION};
+    [ERRCODE_EXCLUSION_VIOLATION, ERRCODE_UNIQUE_VIOLATION].contains(&failure.code)
 }
 
 /// The columns of a primary key, quoted, with their operators.

@@ -29,7 +29,10 @@ struct Found {
 /// Brings a record back from the log; none where the log does not have it, and a backup may.
 pub fn bring(table: &str, key: &Key, wanted: &Wanted, depth: u32) -> Result<Option<Vec<Outcome>>> {
     let Some(oid) = ident::find(table)? else { return Ok(None) };
-    let trackings = journal_tracking::trackings(Some(oid), "")?;
+    let mut trackings = journal_tracking::trackings(Some(oid), "")?;
+    if wanted.as_of.is_some() {
+        trackings.retain(|tracking| tracking.is_here);
+    }
     if trackings.is_empty() {
         return Ok(None);
     }
