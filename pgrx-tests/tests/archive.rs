@@ -26,8 +26,8 @@ fn without_extension() -> Database<'static> {
 /// A tracking of a table `t` with the columns id, note and made, and five changes of its rows 1 and 2.
 const LOG: &str = r#"
     CREATE TABLE t (id int PRIMARY KEY, note text, made timestamptz);
-    INSERT INTO agent_backup.tracked (relation, schema_name, table_name, level, truncate_limit, since, since_xid)
-        VALUES ('t', 'public', 't', 'statement', 0, now(), pg_current_xact_id());
+    INSERT INTO agent_backup.tracked (relation, schema_name, table_name, level, truncate_limit, home, since, since_xid)
+        SELECT 't', 'public', 't', 'statement', 0, home, now(), pg_current_xact_id() FROM agent_backup.this_home;
     INSERT INTO agent_backup.row_shapes VALUES (1, '{id,note,made}', '{integer,text,"timestamp with time zone"}', '{id}');
     INSERT INTO agent_backup.change_log (changed_at, xid, tracked_id, shape_id, operation, row_key, image, old_columns, old_values, session_user_name, application_name)
     SELECT clock_timestamp(), pg_current_xact_id(), tracked_id, 1, o, k, i, c, v, 'me', 'suite' FROM agent_backup.tracked, (VALUES

@@ -63,8 +63,15 @@ fn a_backup_that_is_stopped_and_continued_is_whole() {
     let (pid, run) = begun(db.client(), "SELECT agent_backup.backup('s')");
     wait_until("staging files", Duration::from_secs(20), || (!files(&db).is_empty()).then_some(()));
     kill_backend(pid, Signal::SIGSTOP);
+    // Where it was stopped with a lock of the server's own memory in its hand, all wait for it until it goes on.
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let waker = std::thread::spawn(move || {
+        let _ = is_done.recv_timeout(Duration::from_secs(5));
+        kill_backend(pid, Signal::SIGCONT);
+    });
     let second = backup(&mut db.client());
-    kill_backend(pid, Signal::SIGCONT);
+    drop(done);
+    waker.join().unwrap();
     run.join().unwrap().1.unwrap();
     if let Err(error) = second {
         assert_eq!(sqlstate(&error), "55P03", "{error:?}");

@@ -68,7 +68,7 @@ impl<'a> Writing<'a> {
         failpoint::reach("publish")?;
         let name = names::container(self.set, &suffix, self.compression);
         let container = written.out.publish_hashed(&name, written.sha256)?;
-        let unfinished = Unfinished { directory: self.directory, name: Some(container.name.clone()) };
+        let unfinished = Unfinished::new(self.directory, "backup", &container.name);
         failpoint::reach("publish_manifest")?;
         let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
         unfinished.keep();
@@ -95,14 +95,21 @@ fn free_suffix(
         .ok_or_else(|| Error::Store(StoreError::NoName { path: directory.path().to_owned() }))
 }
 
-/// A container without its manifest is no backup: it goes again unless it is kept.
-struct Unfinished<'a> {
+/// A file that is nothing without its manifest: it goes again unless it is kept.
+pub struct Unfinished<'a> {
     directory: &'a Directory,
+    /// What the file would be the rows of.
+    what: &'static str,
     name: Option<String>,
 }
 
-impl Unfinished<'_> {
-    fn keep(mut self) {
+impl<'a> Unfinished<'a> {
+    pub fn new(directory: &'a Directory, what: &'static str, name: &str) -> Self {
+        Unfinished { directory, what, name: Some(name.to_owned()) }
+    }
+
+    /// Its manifest is there.
+    pub fn keep(mut self) {
         self.name = None;
     }
 }
@@ -112,7 +119,7 @@ impl Drop for Unfinished<'_> {
         if let Some(name) = self.name.take()
             && let Err(error) = self.directory.remove(&name)
         {
-            say::warning(&format!("could not remove the unfinished backup \"{name}\": {error}"));
+            say::warning(&format!("could not remove the unfinished {} \"{name}\": {error}", self.what));
         }
     }
 }

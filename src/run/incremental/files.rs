@@ -14,7 +14,7 @@ use crate::journal_watermarks::Watermark;
 use crate::run::incremental::choice::Choice;
 use crate::run::incremental::{COMPRESSION, Run, in_manifest};
 use crate::run::pipeline::TableData;
-use crate::run::{outcome, publish, say};
+use crate::run::{outcome, publish};
 use crate::server::{failpoint, pin};
 use crate::table::catalog::Table;
 use crate::table::select::Selection;
@@ -58,7 +58,7 @@ impl Told<'_> {
             entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut staged).map_err(publish::file_error)?;
         failpoint::reach("publish")?;
         let rows = staged.publish(&names::incremental_data(stem))?;
-        let unfinished = Unfinished { directory, name: Some(rows.name.clone()) };
+        let unfinished = publish::Unfinished::new(directory, "incremental", &rows.name);
         failpoint::reach("publish_manifest")?;
         let manifest = Increment {
             file: rows.name,
@@ -109,28 +109,6 @@ impl Told<'_> {
             rows: 0,
             row_digest: String::new(),
             tombstones,
-        }
-    }
-}
-
-/// Rows without their manifest are no incremental: they go again unless they are kept.
-struct Unfinished<'a> {
-    directory: &'a Directory,
-    name: Option<String>,
-}
-
-impl Unfinished<'_> {
-    fn keep(mut self) {
-        self.name = None;
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some(name) = self.name.take()
-            && let Err(error) = self.directory.remove(&name)
-        {
-            say::warning(&format!("could not remove the unfinished incremental \"{name}\": {error}"));
         }
     }
 }
