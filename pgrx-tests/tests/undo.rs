@@ -141,6 +141,23 @@ fn a_foreign_key_that_would_break_stops_it_and_nothing_changes() {
 }
 
 #[test]
+fn an_undo_that_fails_or_panics_changes_nothing() {
+    let db = tracked(FIVE, &["t"]);
+    mark(&db, "m");
+    db.run("UPDATE t SET n = -1; DELETE FROM t WHERE id = 1");
+    let mut client = db.client();
+    let (before, told) = (rows(&mut client, "t"), log(&mut client).len());
+    for how in ["error", "panic"] {
+        client.batch_execute(&format!("SET agent_backup.debug_failpoint = 'undone={how}'")).unwrap();
+        try_restore(&mut client, "undo('m', confirm => true)").unwrap_err();
+        client.batch_execute("RESET agent_backup.debug_failpoint").unwrap();
+        assert_eq!((rows(&mut client, "t"), log(&mut client).len()), (before.clone(), told), "{how}");
+    }
+    drop(client);
+    assert_no_trash(&db, &["panicked"]);
+}
+
+#[test]
 fn triggers_of_the_application_do_not_fire_and_ours_do() {
     for parted in ["", " PARTITION BY RANGE (id); CREATE TABLE p PARTITION OF t DEFAULT"] {
         let db = tracked(
