@@ -8,6 +8,7 @@ use crate::ident::{self, TableName};
 use crate::journal::as_owner;
 use crate::server::encoding::{self, Encoding};
 use crate::server::pin::Pinned;
+use crate::server::privilege;
 use crate::server::sql::{self, Argument};
 use crate::server::subtransaction::attempt;
 use crate::server::text::Raw;
@@ -72,6 +73,22 @@ pub fn own_view() -> Result<Option<pg_sys::Oid>> {
 /// Whether a relation is our view.
 pub fn is_own_view(oid: pg_sys::Oid) -> Result<bool> {
     Ok(own_view()? == Some(oid))
+}
+
+/// Our view gives way to the application's table of its name, which a restore is about to make. Errors: `RestoreBlocked` where
+/// rows were put into it.
+pub fn give_way(name: &TableName) -> Result<()> {
+    privilege::require_superuser("put a table in the place of the extension's view")?;
+    as_owner(|| {
+        let kept = "SELECT EXISTS (SELECT FROM agent_backup.archive_rows)";
+        if sql::rows(kept, &[], |row| row.required::<bool>(1))? == [true] {
+            let reason = "the extension's view of that name has rows; empty it first".to_owned();
+            return Err(Error::RestoreBlocked { table: name.display(), reason });
+        }
+        let view = name.qualified();
+        sql::execute(&format!("ALTER EXTENSION agent_backup DROP VIEW {view}"), &[])?;
+        sql::execute(&format!("DROP VIEW {view}"), &[]).map(drop)
+    })
 }
 
 /// The error for our view where a table is expected.

@@ -16,6 +16,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident;
+use crate::journal_archive;
 use crate::journal_restores::{self, RestoreRecord};
 use crate::run::backup::{self, Saved};
 use crate::server::pin::Pinned;
@@ -107,6 +108,10 @@ pub fn run(request: &Request, undoes: Option<i64>) -> Result<Vec<Step>> {
     if let Some(item) = items.iter().find(|item| item.blocked.is_some()) {
         let reason = item.blocked.clone().unwrap_or_default();
         return Err(Error::RestoreBlocked { table: item.target.display(), reason });
+    }
+    // What is there, and yet no table, is the extension's own view.
+    for item in items.iter().filter(|item| item.live.is_none() && ident::oid_of(&item.target).is_some()) {
+        journal_archive::give_way(&item.target)?;
     }
     let creation = create_or_none(request, &items)?;
     let mut steps = Vec::new();

@@ -225,8 +225,8 @@ pub fn items(request: &Request) -> Result<Vec<Item>> {
 
 fn item(request: &Request, number: usize, member: &Member, target: TableName) -> Result<Item> {
     let live = match ident::oid_of(&target) {
-        Some(oid) => Some(described(oid)?),
-        None => None,
+        Some(oid) if !crate::journal_archive::is_own_view(oid)? => Some(described(oid)?),
+        _ => None,
     };
     let mut item = Item {
         number,
