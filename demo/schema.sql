@@ -16,7 +16,11 @@ DECLARE
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['demo_owner', 'demo_app', 'demo_auditor'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', wanted);
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', wanted);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another database of the cluster made it just now
+            END;
         END IF;
         IF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
             EXECUTE format('GRANT %I TO %I', wanted, current_user);
