@@ -141,8 +141,8 @@ pub fn append(statement: &Statement, changes: &[Change]) -> Result<()> {
                 statement.tracked_id.into_datum(),
                 statement.shape_id.into_datum(),
                 change.operation.cast_signed().into_datum(),
-                raw(change.key.as_deref())?.into_datum(),
-                raw(Some(change.image))?.into_datum(),
+                change.key.as_deref().map(raw).transpose()?.into_datum(),
+                raw(change.image)?.into_datum(),
                 columns.into_datum(),
                 values.into_datum(),
                 Raw(user.clone()).into_datum(),
@@ -207,15 +207,14 @@ fn leaf(now: i64) -> Result<(pg_sys::Oid, pg_sys::Oid)> {
 fn old(change: &Change) -> Result<(Option<Vec<i16>>, Option<Raw>)> {
     let Some(changed) = &change.changed else { return Ok((None, None)) };
     let numbers = changed.columns.iter().filter_map(|number| i16::try_from(*number).ok()).collect();
-    Ok((Some(numbers), raw(Some(&changed.before))?))
+    Ok((Some(numbers), Some(raw(&changed.before)?)))
 }
 
 /// A text of ours in the encoding of the database, where all of it comes from.
-fn raw(text: Option<&[u8]>) -> Result<Option<Raw>> {
-    let Some(text) = text else { return Ok(None) };
+pub fn raw(text: &[u8]) -> Result<Raw> {
     if Encoding::of_database() != Encoding::Converted {
-        return Ok(Some(Raw(text.to_vec())));
+        return Ok(Raw(text.to_vec()));
     }
     let text = std::str::from_utf8(text).map_err(|_| Error::not_utf8(encoding::shown(text)))?;
-    Ok(Some(Raw(encoding::to_server(text)?.into_owned())))
+    Ok(Raw(encoding::to_server(text)?.into_owned()))
 }

@@ -9,6 +9,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
 use crate::journal;
+use crate::journal_changes;
 use crate::server::encoding::{self, Encoding};
 use crate::server::sql::{self, Argument, Row};
 use crate::server::text::Raw;
@@ -69,15 +70,6 @@ pub struct Selection<'a> {
     pub value: Argument<'a>,
 }
 
-/// Only what became of one key.
-pub fn of_key(key: &[u8]) -> Result<Raw> {
-    if Encoding::of_database() != Encoding::Converted {
-        return Ok(Raw(key.to_vec()));
-    }
-    let text = std::str::from_utf8(key).map_err(|_| Error::not_utf8(encoding::shown(key)))?;
-    Ok(Raw(encoding::to_server(text)?.into_owned()))
-}
-
 const FIELDS: &str = "l.seq, l.changed_at, l.xid::pg_catalog.text, l.operation::pg_catalog.text, l.row_key, l.image, \
     l.old_columns::pg_catalog.int8[], l.old_values, l.session_user_name, l.application_name, l.shape_id";
 
@@ -99,7 +91,9 @@ pub fn of_one(tracked_ids: &[i32], key: &[u8]) -> Result<Vec<Entry>> {
     );
     let mut shapes = Shapes::default();
     journal::as_owner(|| {
-        sql::rows(&query, &[tracked_ids.to_vec().into(), of_key(key)?.into()], |row| entry(row, &mut shapes))
+        sql::rows(&query, &[tracked_ids.to_vec().into(), journal_changes::raw(key)?.into()], |row| {
+            entry(row, &mut shapes)
+        })
     })
 }
 

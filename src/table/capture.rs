@@ -127,11 +127,11 @@ impl Columns {
     }
 
     /// The images of a batch, which is empty afterwards.
-    pub fn images(&self, batch: &mut RowBatch, table: &str) -> Result<Images> {
+    pub fn images(&self, batch: &mut RowBatch, table: impl Fn() -> String) -> Result<Images> {
         let mut images = Images { bytes: Vec::with_capacity(batch.bytes.len()), rows: Vec::new() };
         let encoded = self.encoder.encode_rows(batch, &mut images.bytes);
-        images.rows = encoded.map_err(|source| Error::Encode { table: table.to_owned(), source })?;
-        (batch.rows, batch.bytes) = (0, std::mem::take(&mut batch.bytes));
+        images.rows = encoded.map_err(|source| Error::Encode { table: table(), source })?;
+        batch.rows = 0;
         batch.bytes.clear();
         Ok(images)
     }

@@ -246,9 +246,10 @@ impl Pending {
         if self.after.rows == 0 {
             return Ok(());
         }
-        let table = fired.table();
-        let after = known.columns.images(&mut self.after, &table)?;
-        let before = (self.before.rows > 0).then(|| known.columns.images(&mut self.before, &table)).transpose()?;
+        // Looked up for an error only: this is run for every statement.
+        let table = || fired.table();
+        let after = known.columns.images(&mut self.after, table)?;
+        let before = (self.before.rows > 0).then(|| known.columns.images(&mut self.before, table)).transpose()?;
         let statement =
             Statement { tracked_id: known.tracked.id, shape_id: known.columns.shape.id, owner: known.owner };
         journal_changes::append(&statement, &changes(fired.operation(), &after, before.as_ref(), &known.key)?)

@@ -10,6 +10,7 @@ use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::run::capture::as_of;
 use crate::run::restore::plan::Mapping;
 use crate::run::source::{self, Source};
 use crate::run::unpack::{self, Checked};
@@ -63,7 +64,7 @@ pub fn fill_images(table: &Table, display: &str, columns: &[String], rows: &[u8]
         owner: table.owner,
         table: display.to_owned(),
         columns: &names,
-        convert_from: (Encoding::of_database() == Encoding::Converted).then_some(pg_sys::pg_enc::PG_UTF8 as i32),
+        convert_from: as_of::conversion(),
         bytes: rows.len() as i64,
     };
     load.run(&mut || Ok(part.take()))?;
