@@ -9,13 +9,17 @@ CREATE TABLE agent_backup.sets (
     keep_daily        integer NOT NULL DEFAULT 7 CHECK (keep_daily >= 0),
     keep_weekly       integer NOT NULL DEFAULT 4 CHECK (keep_weekly >= 0),
     keep_monthly      integer NOT NULL DEFAULT 12 CHECK (keep_monthly >= 0),
+    keep_last         integer NOT NULL DEFAULT 0 CHECK (keep_last >= 0),
+    keep_within       interval CHECK (keep_within > '0'),
+    max_age           interval CHECK (max_age >= '1 day'),
+    backup_interval   interval NOT NULL DEFAULT '1 day' CHECK (backup_interval > '0'),
     rto               interval NOT NULL DEFAULT '2 hours' CHECK (rto > '0'),
     rpo               interval NOT NULL DEFAULT '1 hour' CHECK (rpo > '0'),
     seeded            boolean NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT now(),
     created_by        text NOT NULL DEFAULT session_user,
     CHECK (compression_level BETWEEN 1 AND CASE compression WHEN 'gzip' THEN 12 ELSE 19 END),
-    CHECK (keep_daily + keep_weekly + keep_monthly > 0)
+    CHECK (keep_daily + keep_weekly + keep_monthly + keep_last > 0 OR keep_within IS NOT NULL)
 );
 COMMENT ON TABLE agent_backup.sets IS 'Backup sets: tables that are backed up together, and how. Change with create_set and drop_set';
 COMMENT ON COLUMN agent_backup.sets.set_name IS 'Name of the set; also the name of its directory and the start of its file names';
@@ -26,6 +30,10 @@ COMMENT ON COLUMN agent_backup.sets.compression_level IS 'gzip 1 to 12, zstd 1 t
 COMMENT ON COLUMN agent_backup.sets.keep_daily IS 'Daily backups to keep';
 COMMENT ON COLUMN agent_backup.sets.keep_weekly IS 'Weekly backups to keep';
 COMMENT ON COLUMN agent_backup.sets.keep_monthly IS 'Monthly backups to keep';
+COMMENT ON COLUMN agent_backup.sets.keep_last IS 'Newest backups to keep, however many a day';
+COMMENT ON COLUMN agent_backup.sets.keep_within IS 'Every backup younger than this is kept; null for no such rule';
+COMMENT ON COLUMN agent_backup.sets.max_age IS 'No backup is kept longer, whatever the other rules say, but the newest good one; null for no limit';
+COMMENT ON COLUMN agent_backup.sets.backup_interval IS 'How often a full backup is expected';
 COMMENT ON COLUMN agent_backup.sets.rto IS 'Recovery time objective: how long a restore may take';
 COMMENT ON COLUMN agent_backup.sets.rpo IS 'Recovery point objective: how much work may be lost';
 COMMENT ON COLUMN agent_backup.sets.seeded IS 'Made by CREATE EXTENSION and never changed; gives way to a restored row of the same name';

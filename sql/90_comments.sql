@@ -8,6 +8,7 @@ COMMENT ON FUNCTION agent_backup.export_table(text, text, text) IS 'Writes one t
 COMMENT ON FUNCTION agent_backup.reconcile IS 'Brings the catalogue in line with the files on disk; rebuilds it on an empty server';
 COMMENT ON FUNCTION agent_backup.verify IS 'Proves a backup at a level: exists, hash or decode. One row per table, format and finding, and what it does not prove. A damaged backup is rows that say failed and no error, so that the log keeps them';
 COMMENT ON FUNCTION @extschema@.verify_daily_backups IS 'Whether every table of a set has a good backup of today (UTC), and logs it. A table without one is a row that says failed and no error, so that the log keeps it';
+COMMENT ON FUNCTION agent_backup.clock IS 'The moment by which ages are judged: now, unless a superuser has set another one for a test';
 COMMENT ON FUNCTION agent_backup.lock_key IS 'Second key of the advisory lock that a backup of the set holds, as objid of pg_locks';
 COMMENT ON FUNCTION @extschema@.backup_agent_table_to_json(text, text) IS 'Writes one table as <table>_<YYYYMMDD_HH24MISS>.json, a JSON array with a row a line';
 COMMENT ON FUNCTION agent_backup.add_table(text, regclass, text[], text, text[], jsonb) IS 'As add_table with the table''s name, for a regclass';

@@ -362,7 +362,6 @@ pub fn of_failure(manifest: &Manifest, directory: &Directory, error: Option<Stri
     let none = FileFacts { name: String::new(), size: 0, sha256: None };
     BackupRecord {
         status: "failed",
-        finished_at: timestamp(chrono::Utc::now()),
         file_name: None,
         manifest_name: None,
         ..from_manifest(manifest, directory, &none, &none, error.or_else(|| Some("nothing was backed up".into())))

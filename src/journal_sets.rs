@@ -23,6 +23,10 @@ pub struct NewSet<'a> {
     pub keep_monthly: i32,
     pub rto: Interval,
     pub rpo: Interval,
+    pub keep_last: i32,
+    pub keep_within: Option<Interval>,
+    pub max_age: Option<Interval>,
+    pub backup_interval: Interval,
 }
 
 impl NewSet<'_> {
@@ -42,12 +46,16 @@ impl NewSet<'_> {
         if i16::try_from(self.level).ok().and_then(|level| Compression::parse(self.compression, level)).is_none() {
             return invalid("compression_level", "gzip has levels 1 to 12, zstd 1 to 19");
         }
-        let keep =
-            [("keep_daily", self.keep_daily), ("keep_weekly", self.keep_weekly), ("keep_monthly", self.keep_monthly)];
+        let keep = [
+            ("keep_daily", self.keep_daily),
+            ("keep_weekly", self.keep_weekly),
+            ("keep_monthly", self.keep_monthly),
+            ("keep_last", self.keep_last),
+        ];
         if let Some((option, _)) = keep.iter().find(|(_, count)| *count < 0) {
             return invalid(option, "it must not be negative");
         }
-        if keep.iter().all(|(_, count)| *count == 0) {
+        if keep.iter().all(|(_, count)| *count == 0) && self.keep_within.is_none() {
             return invalid("keep_daily", "a set that keeps no backup at all is refused");
         }
         Ok(())
@@ -99,7 +107,8 @@ pub fn create(set: NewSet) -> Result<()> {
             return Err(Error::SetExists { set: set.name.to_owned() });
         }
         let statement = "INSERT INTO agent_backup.sets (set_name, description, formats, compression, compression_level, \
-            keep_daily, keep_weekly, keep_monthly, rto, rpo) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            keep_daily, keep_weekly, keep_monthly, rto, rpo, keep_last, keep_within, max_age, backup_interval) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         let arguments = [
             set.name.into(),
             set.description.into(),
@@ -111,6 +120,10 @@ pub fn create(set: NewSet) -> Result<()> {
             set.keep_monthly.into(),
             set.rto.into(),
             set.rpo.into(),
+            set.keep_last.into(),
+            set.keep_within.into(),
+            set.max_age.into(),
+            set.backup_interval.into(),
         ];
         sql::execute(statement, &arguments).map(drop)
     })

@@ -125,6 +125,36 @@ pub fn record(copied: &Copied) -> Result<()> {
     })
 }
 
+/// A run over all tables of a set: how many were copied and could not be, and the rows with the tombstones.
+pub struct Tally {
+    pub tables: usize,
+    pub failed: usize,
+    pub rows: i64,
+}
+
+/// Writes down that a run ended.
+pub fn record_run(
+    set: &str,
+    started: TimestampWithTimeZone,
+    finished: TimestampWithTimeZone,
+    tally: &Tally,
+) -> Result<()> {
+    as_owner(|| {
+        let statement = "INSERT INTO agent_backup.incremental_runs (set_name, started_at, finished_at, tables, failed, row_count) \
+                         VALUES ($1, $2, $3, $4, $5, $6)";
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let arguments = [
+            set.into(),
+            started.into(),
+            finished.into(),
+            count(tally.tables).into(),
+            count(tally.failed).into(),
+            tally.rows.into(),
+        ];
+        sql::execute(statement, &arguments).map(drop)
+    })
+}
+
 /// The sources that were chosen for tables of a set.
 pub fn sources(set: &str) -> Result<HashMap<TableName, String>> {
     let query = "SELECT schema_name, table_name, source FROM agent_backup.change_sources WHERE set_name = $1";

@@ -27,6 +27,7 @@ pgrx::pg_module_magic!(name, version);
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
+extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
 extension_sql_file!(
@@ -63,6 +64,7 @@ extension_sql_file!(
     name = "incrementals",
     requires = ["sets", "capture", api::incremental::backup_agent_incremental]
 );
+extension_sql_file!("../sql/87_jobs.sql", name = "jobs", requires = ["sets"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

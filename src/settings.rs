@@ -14,6 +14,7 @@ static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static FAILPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The directory inside the data directory that is used while `agent_backup.directory` is not set.
@@ -75,6 +76,14 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::NO_SHOW_ALL,
     );
+    GucRegistry::define_string_guc(
+        c"agent_backup.debug_clock",
+        c"The time that backups, retention and health go by, for testing only.",
+        c"A time in RFC 3339, as 2026-03-01T02:00:00Z. Empty means the machine's clock.",
+        &CLOCK,
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL,
+    );
     reserve_prefix();
 }
 
@@ -126,6 +135,11 @@ pub fn failpoint(step: &str) -> Option<String> {
     let wanted = text(&FAILPOINT)?;
     let action = wanted.split(',').filter_map(|item| item.trim().split_once('='));
     action.into_iter().find(|(name, _)| *name == step).map(|(_, action)| action.to_owned())
+}
+
+/// The moment that `agent_backup.debug_clock` gives, in RFC 3339.
+pub fn clock() -> Option<String> {
+    text(&CLOCK).filter(|moment| !moment.is_empty())
 }
 
 /// A setting's text. In a file of settings it is UTF-8 whatever the database is in; given by SET it is in the database's

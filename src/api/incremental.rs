@@ -11,6 +11,7 @@ use crate::journal;
 use crate::journal_checks::plain_name;
 use crate::run::incremental::expire::{self, Expired};
 use crate::run::incremental::{self, Incremented, Request};
+use crate::server::clock;
 use crate::server::convert::Jsonb;
 use crate::server::message::answer;
 use crate::server::text::Text;
@@ -133,7 +134,7 @@ fn expire_incrementals(
             let started_at = journal::timestamp(expired.started_at);
             (file, table, started_at, expired.size.cast_signed(), expired.action, expired.reason.into())
         };
-        let expired = expire::run(&set, confirm, chrono::Utc::now())?;
+        let expired = expire::run(&set, confirm, clock::now()?)?;
         Ok(TableIterator::new(expired.into_iter().map(row).collect::<Vec<_>>()))
     })
 }

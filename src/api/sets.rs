@@ -29,6 +29,10 @@ fn create_set(
     keep_monthly: default!(Option<i32>, "12"),
     rto: default!(Option<Interval>, "'2 hours'"),
     rpo: default!(Option<Interval>, "'1 hour'"),
+    keep_last: default!(Option<i32>, "0"),
+    keep_within: default!(Option<Interval>, "NULL"),
+    max_age: default!(Option<Interval>, "NULL"),
+    backup_interval: default!(Option<Interval>, "'1 day'"),
 ) -> Result<(), ErrorReport> {
     answer(|| {
         snapshot::require_writable()?;
@@ -44,6 +48,10 @@ fn create_set(
             keep_monthly: required(keep_monthly, "keep_monthly")?,
             rto: required(rto, "rto")?,
             rpo: required(rpo, "rpo")?,
+            keep_last: required(keep_last, "keep_last")?,
+            keep_within,
+            max_age,
+            backup_interval: required(backup_interval, "backup_interval")?,
         })
     })
 }

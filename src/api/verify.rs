@@ -9,6 +9,7 @@ use crate::journal_checks::plain_name;
 use crate::run::daily;
 use crate::run::verify::finding::Line;
 use crate::run::verify::{self, Level};
+use crate::server::clock;
 use crate::server::convert::Jsonb;
 use crate::server::message::answer;
 use crate::server::text::Text;
@@ -81,7 +82,7 @@ fn verify_daily_backups(
         (plain_name(&row.table).into(), row.status, Jsonb(row.details.to_string().into_bytes()))
     };
     answer(|| {
-        let rows = daily::run(&required(set_name, "set_name")?, chrono::Utc::now())?;
+        let rows = daily::run(&required(set_name, "set_name")?, clock::now()?)?;
         Ok(TableIterator::new(rows.into_iter().map(row).collect::<Vec<_>>()))
     })
 }

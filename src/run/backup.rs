@@ -20,7 +20,7 @@ use crate::run::say;
 use crate::run::{adopt, place, reconcile};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
-use crate::server::{facts, lock};
+use crate::server::{clock, facts, lock};
 use crate::table::catalog;
 use crate::table::ddl::{self, Definitions};
 
@@ -58,7 +58,7 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let place = place::of_set(&set.name)?;
     reconcile::before_backup(&set.name, &place.directory)?;
 
-    let started = Utc::now();
+    let started = clock::now()?;
     let formats = Pinned::formats()?;
     // The catalogue queries are wide and return little: compiling them would take many times their run.
     formats.set("jit", "off")?;
@@ -301,7 +301,7 @@ fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Rea
         extension_version: env!("CARGO_PKG_VERSION").to_owned(),
         snapshot: String::new(),
         started_at: started,
-        finished_at: Utc::now(),
+        finished_at: clock::now()?,
         settings: pin::recorded(),
         compression: Compression::None,
         members: read.outcomes.iter().map(Outcome::to_manifest).collect(),

@@ -1,6 +1,7 @@
 //! What is asked of the running server around the work itself: settings that are pinned and put back, the one
 //! snapshot, table locks, texts and messages in the database's encoding, a failure that costs one table and not the call, whose rights code runs with.
 
+pub mod clock;
 pub mod convert;
 pub mod encoding;
 pub mod facts;

@@ -15,7 +15,7 @@ use crate::run::incremental::choice::Choice;
 use crate::run::incremental::{COMPRESSION, Run, in_manifest};
 use crate::run::pipeline::TableData;
 use crate::run::{outcome, publish};
-use crate::server::{failpoint, pin};
+use crate::server::{clock, failpoint, pin};
 use crate::table::catalog::Table;
 use crate::table::select::Selection;
 
@@ -67,7 +67,7 @@ impl Told<'_> {
             plain_bytes: copied.plain_bytes,
             rows: data.rows,
             row_digest: entry.spooled.digest.to_string(),
-            ..self.manifest()
+            ..self.manifest()?
         };
         let unwritten = |error: agent_backup_core::container::ContainerError| Error::Manifest {
             file: names::incremental_manifest(stem),
@@ -81,9 +81,9 @@ impl Told<'_> {
     }
 
     /// All but what is told of the file.
-    fn manifest(self) -> Increment {
+    fn manifest(self) -> Result<Increment> {
         let Told { run, table, selection, choice, watermark, tombstones } = self;
-        Increment {
+        Ok(Increment {
             version: VERSION,
             set_name: run.set.to_owned(),
             schema: table.name.schema.clone(),
@@ -96,7 +96,7 @@ impl Told<'_> {
             watermark_before: run.watermarks.get(&table.name).map(in_manifest),
             watermark_after: in_manifest(watermark),
             started_at: run.started,
-            finished_at: Utc::now(),
+            finished_at: clock::now()?,
             settings: pin::recorded(),
             columns: outcome::columns(table, selection),
             excluded_columns: selection.excluded.clone(),
@@ -109,6 +109,6 @@ impl Told<'_> {
             rows: 0,
             row_digest: String::new(),
             tombstones,
-        }
+        })
     }
 }

@@ -24,7 +24,7 @@ use crate::ident::{self, TableName};
 use crate::journal::{self, Member};
 use crate::journal_archive::{self, Archive, Batch};
 use crate::journal_checks::plain_name;
-use crate::journal_watermarks::{self, Copied, Moment, Now, Watermark};
+use crate::journal_watermarks::{self, Copied, Moment, Now, Tally, Watermark};
 use crate::run::members::selection_of;
 use crate::run::place::{self, SetPlace};
 use crate::run::source::Source;
@@ -32,7 +32,7 @@ use crate::run::{backup, pipeline, say};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
-use crate::server::{facts, failpoint, privilege, sql};
+use crate::server::{clock, facts, failpoint, privilege, sql};
 use crate::table::catalog::{self, Table};
 use crate::table::select::Selection;
 use choice::{Choice, Known};
@@ -91,7 +91,7 @@ pub fn run(request: &Request) -> Result<Vec<Incremented>> {
         now,
         snapshot: snapshot.name(),
         time_zone: &time_zone,
-        started: Utc::now(),
+        started: clock::now()?,
         server: facts::server()?,
         extends: journal::listed(Some(&set.name))?
             .into_iter()
@@ -108,8 +108,16 @@ pub fn run(request: &Request) -> Result<Vec<Incremented>> {
         };
         all.push(run.member(&member.member, table)?);
     }
+    let started = journal::timestamp(run.started);
     drop(snapshot);
+    journal_watermarks::record_run(&set.name, started, journal::timestamp(clock::now()?), &tally(&all))?;
     Ok(all)
+}
+
+fn tally(all: &[Incremented]) -> Tally {
+    let count = |status| all.iter().filter(|one| one.status == status).count();
+    let rows: u64 = all.iter().map(|one| one.rows.unwrap_or(0) + one.tombstones.unwrap_or(0)).sum();
+    Tally { tables: count("ok"), failed: count("failed"), rows: rows.cast_signed() }
 }
 
 /// A run over the tables of a set.
