@@ -130,29 +130,25 @@ pub fn append(statement: &Statement, changes: &[Change]) -> Result<()> {
     };
     let _owner = ActingAs::user(statement.owner, Restriction::OwnStatements);
     let (mut log, sequence) = open(now)?;
-    for change in changes {
-        let number = append::next_number(sequence)?;
-        let row = || {
-            let (columns, values) = old(change)?;
-            Ok(vec![
-                number.into_datum(),
-                now.into_datum(),
-                xid.cast_signed().into_datum(),
-                statement.tracked_id.into_datum(),
-                statement.shape_id.into_datum(),
-                change.operation.cast_signed().into_datum(),
-                change.key.as_deref().map(raw).transpose()?.into_datum(),
-                raw(change.image)?.into_datum(),
-                columns.into_datum(),
-                values.into_datum(),
-                Raw(user.clone()).into_datum(),
-                Raw(application.clone()).into_datum(),
-            ])
-        };
-        // SAFETY: the values are those of the columns of the log, which sql/80_capture.sql makes.
-        unsafe { log.put(row)? };
-    }
-    Ok(())
+    let row = |change: &Change| {
+        let (columns, values) = old(change)?;
+        Ok(vec![
+            append::next_number(sequence)?.into_datum(),
+            now.into_datum(),
+            xid.cast_signed().into_datum(),
+            statement.tracked_id.into_datum(),
+            statement.shape_id.into_datum(),
+            change.operation.cast_signed().into_datum(),
+            change.key.as_deref().map(raw).transpose()?.into_datum(),
+            raw(change.image)?.into_datum(),
+            columns.into_datum(),
+            values.into_datum(),
+            Raw(user.clone()).into_datum(),
+            Raw(application.clone()).into_datum(),
+        ])
+    };
+    // SAFETY: the values are those of the columns of the log, which sql/80_capture.sql makes.
+    unsafe { log.put_all(changes, row) }
 }
 
 thread_local! {

@@ -16,8 +16,9 @@ pub struct Changed {
     pub before: Vec<u8>,
 }
 
-/// The fields in which two images of the same columns differ.
-pub fn changed(old: &CsvFields, new: &CsvFields) -> Changed {
+/// The fields in which two images of the same columns differ, by a comparison of their texts: what `logged` must come to.
+#[cfg(test)]
+pub(super) fn changed(old: &CsvFields, new: &CsvFields) -> Changed {
     let places: Vec<usize> = (0..old.len()).filter(|place| old.get(*place) != new.get(*place)).collect();
     let mut before = vec![];
     Projection::new(places.clone()).row(old, &mut before);

@@ -53,9 +53,21 @@ impl Csv {
     /// Appends the next row without its line end; on a fault, `at` is its column.
     #[inline]
     pub(super) fn row(&self, fields: &mut Fields, scratch: &mut Scratch, out: &mut Vec<u8>, at: &mut usize) -> Outcome {
+        self.row_of(|| fields.take(), scratch, out, at)
+    }
+
+    /// As `row`, of the values that `next` gives one after another.
+    #[inline]
+    pub(super) fn row_of<'a>(
+        &self,
+        mut next: impl FnMut() -> Result<Option<&'a [u8]>, Fault>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        at: &mut usize,
+    ) -> Outcome {
         for (index, (kind, shown)) in self.columns.iter().enumerate() {
             *at = index;
-            let field = fields.take()?;
+            let field = next()?;
             match shown {
                 Shown::Never => continue,
                 Shown::First => {}
@@ -66,6 +78,17 @@ impl Csv {
             }
         }
         Ok(())
+    }
+
+    /// Appends the text of a value of a column, as it is before CSV quotes it.
+    pub(super) fn plain(&self, column: usize, bytes: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Outcome {
+        let (kind, _) = self.columns.get(column).ok_or(Fault::Malformed("there is no such column"))?;
+        value::text(kind, bytes, scratch, out)
+    }
+
+    /// How many values a row has.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
 //! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), which chunk
 //! may hold a key (`keys`), what can be made of the fields (`project`, `image`, `load`), and how a change is kept
-//! (`change`).
+//! (`change`, `logged`).
 
 mod array;
 pub mod change;
@@ -17,6 +17,7 @@ mod json;
 mod jsonb;
 pub mod keys;
 pub mod load;
+mod logged;
 mod number;
 mod numeric;
 mod project;
@@ -36,5 +37,6 @@ pub mod wire;
 pub use encoder::Encoder;
 pub use error::EncodeError;
 pub use fields::{CsvFields, NotCsv};
+pub use logged::{Before, Logged, Logger};
 pub use project::{Projection, Shown, json_object};
 pub use wire::{Column, RowBatch, ValueKind};

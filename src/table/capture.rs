@@ -1,9 +1,8 @@
 //! Rows that a trigger is given, as the CSV that a backup would have of them.
 
 use std::ffi::c_char;
-use std::ops::Range;
 
-use agent_backup_core::codec::{Encoder, RowBatch, wire::NULL_LENGTH};
+use agent_backup_core::codec::{Logged, Logger, RowBatch, wire::NULL_LENGTH};
 use agent_backup_core::stream::sha256_hex;
 use pgrx::list::List;
 use pgrx::tupdesc::PgTupleDesc;
@@ -46,7 +45,7 @@ impl Shape {
 pub struct Columns {
     /// Where each column stands in a row of the table, and how it is read.
     taken: Vec<(usize, Take)>,
-    encoder: Encoder,
+    logger: Logger,
     encoding: Encoding,
     /// Holds what output functions keep from call to call.
     memory: PgMemoryContexts,
@@ -54,13 +53,6 @@ pub struct Columns {
     /// Whether a value's text can depend on settings of the session.
     pub needs_settings: bool,
     pub shape: Shape,
-}
-
-/// Images, one after the other, each with a line end behind it.
-#[derive(Debug, Default)]
-pub struct Images {
-    pub bytes: Vec<u8>,
-    pub rows: Vec<Range<usize>>,
 }
 
 impl Columns {
@@ -93,7 +85,7 @@ impl Columns {
             };
             let shape = Shape::new(names, types, key);
             let needs_settings = taken.iter().any(|(_, take)| matches!(take, Take::Output(_)));
-            Ok(Columns { taken, encoder: Encoder::csv(&plan), encoding, memory, scratch, needs_settings, shape })
+            Ok(Columns { taken, logger: Logger::new(&plan), encoding, memory, scratch, needs_settings, shape })
         }
     }
 
@@ -126,14 +118,16 @@ impl Columns {
         }
     }
 
-    /// The images of a batch, which is empty afterwards.
-    pub fn images(&self, batch: &mut RowBatch, table: impl Fn() -> String) -> Result<Images> {
-        let mut images = Images { bytes: Vec::with_capacity(batch.bytes.len()), rows: Vec::new() };
-        let encoded = self.encoder.encode_rows(batch, &mut images.bytes);
-        images.rows = encoded.map_err(|source| Error::Encode { table: table(), source })?;
-        batch.rows = 0;
-        batch.bytes.clear();
-        Ok(images)
+    /// What the log keeps of a batch of rows, of an update with the rows before it; `out` takes their images.
+    pub fn logged(
+        &self,
+        after: &RowBatch,
+        before: Option<&RowBatch>,
+        key: &[usize],
+        out: &mut Vec<u8>,
+        table: impl FnOnce() -> String,
+    ) -> Result<Vec<Logged>> {
+        self.logger.rows(after, before, key, out).map_err(|source| Error::Encode { table: table(), source })
     }
 }
 

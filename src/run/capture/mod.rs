@@ -11,8 +11,9 @@ pub mod net;
 pub mod track;
 pub mod undo;
 
-use agent_backup_core::codec::change;
-use agent_backup_core::codec::{CsvFields, RowBatch};
+use std::ops::Range;
+
+use agent_backup_core::codec::{Before, Logged, RowBatch};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use crate::ident;
 use crate::journal_changes::{self, Change, OnFailure, OnTruncate, Statement, Tracked};
 use crate::server::pin::Pinned;
 use crate::server::subtransaction::{self, is_for_the_call};
-use crate::table::capture::{self, AllRows, Images, Transition};
+use crate::table::capture::{self, AllRows, Transition};
 use known::Known;
 
 /// Bytes of rows that are written to the log at once, and rows.
@@ -235,6 +236,7 @@ unsafe fn size(relation: pg_sys::Relation) -> i64 {
 struct Pending {
     after: RowBatch,
     before: RowBatch,
+    images: Vec<u8>,
 }
 
 impl Pending {
@@ -246,45 +248,41 @@ impl Pending {
         if self.after.rows == 0 {
             return Ok(());
         }
-        // Looked up for an error only: this is run for every statement.
-        let table = || fired.table();
-        let after = known.columns.images(&mut self.after, table)?;
-        let before = (self.before.rows > 0).then(|| known.columns.images(&mut self.before, table)).transpose()?;
+        let before = (self.before.rows > 0).then_some(&self.before);
+        self.images.clear();
+        // The table's name is looked up for an error only: this is run for every statement.
+        let logged = known.columns.logged(&self.after, before, &known.key, &mut self.images, || fired.table())?;
         let statement =
             Statement { tracked_id: known.tracked.id, shape_id: known.columns.shape.id, owner: known.owner };
-        journal_changes::append(&statement, &changes(fired.operation(), &after, before.as_ref(), &known.key)?)
+        journal_changes::append(&statement, &changes(fired.operation(), logged, &self.images))?;
+        for batch in [&mut self.after, &mut self.before] {
+            batch.rows = 0;
+            batch.bytes.clear();
+        }
+        Ok(())
     }
 }
 
 /// The rows of a batch as changes. An update that changes the key takes a row from one key and brings one to another.
-fn changes<'a>(
-    operation: Operation,
-    after: &'a Images,
-    before: Option<&'a Images>,
-    key: &[usize],
-) -> Result<Vec<Change<'a>>> {
-    let (mut new, mut old) = (CsvFields::default(), CsvFields::default());
-    let mut all = Vec::with_capacity(after.rows.len());
-    for (number, range) in after.rows.iter().enumerate() {
-        let image = &after.bytes[range.clone()];
-        new.read(image).map_err(|error| unexpected(&error.to_string()))?;
-        let new_key = change::key(&new, key);
-        let before = before.and_then(|before| Some(&before.bytes[before.rows.get(number)?.clone()]));
-        let Some(before) = before else {
-            all.push(Change { operation: operation.letter(), key: new_key, image, changed: None });
-            continue;
+fn changes(operation: Operation, logged: Vec<Logged>, images: &[u8]) -> Vec<Change<'_>> {
+    let mut all = Vec::with_capacity(logged.len());
+    for Logged { key, image, before } in logged {
+        let one = |of: Operation, key, image: Range<usize>, changed| Change {
+            operation: of.letter(),
+            key,
+            image: &images[image],
+            changed,
         };
-        old.read(before).map_err(|error| unexpected(&error.to_string()))?;
-        let old_key = change::key(&old, key);
-        if old_key == new_key {
-            let changed = Some(change::changed(&old, &new));
-            all.push(Change { operation: operation.letter(), key: new_key, image, changed });
-        } else {
-            let one = |of: Operation, key, image| Change { operation: of.letter(), key, image, changed: None };
-            all.extend([one(Operation::Delete, old_key, before), one(Operation::Insert, new_key, image)]);
+        match before {
+            Before::Nothing => all.push(one(operation, key, image, None)),
+            Before::Fields(changed) => all.push(one(operation, key, image, Some(changed))),
+            Before::Row { key: old_key, image: old_image } => {
+                all.push(one(Operation::Delete, old_key, old_image, None));
+                all.push(one(Operation::Insert, key, image, None));
+            }
         }
     }
-    Ok(all)
+    all
 }
 
 fn unexpected(reason: &str) -> Error {
