@@ -125,6 +125,11 @@ DECLARE
     filled  boolean;
     reasons text[];
 BEGIN
+    -- A table that is made can touch a tracked one only as its partition or its heir.
+    IF tg_tag = 'CREATE TABLE'
+       AND NOT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS made JOIN pg_inherits i ON i.inhrelid = made.objid) THEN
+        RETURN;
+    END IF;
     FOR t IN
         SELECT k.*, n.leaves AS leaves_now, n.columns AS columns_now, n.labels AS labels_now, n.has_kin, n.is_whole
           FROM agent_backup.tracked k JOIN agent_backup.tracked_now n USING (tracked_id)

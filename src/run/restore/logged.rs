@@ -40,9 +40,10 @@ pub fn bring(table: &str, key: &Key, wanted: &Wanted, depth: u32) -> Result<Opti
     privilege::require_reader(oid, &live.name.display())?;
     let key = record::canonical(&live, key(&live)?)?;
     let entries = journal_history::of_one(&ids(&trackings), &history::key_text(&live, &key))?;
-    match found(&live, &key, entries, wanted.as_of)? {
+    let condition = record::condition(&live, &key)?;
+    match found(&live, &condition, entries, wanted.as_of)? {
         None => Ok(None),
-        Some(found) => put(&live, key, &found, wanted, depth).map(Some),
+        Some(found) => put(&live, key, &condition, &found, wanted, depth).map(Some),
     }
 }
 
@@ -53,7 +54,7 @@ fn ids(trackings: &[Tracking]) -> Vec<i32> {
 /// The newest row of the key that is not there, or the one of the moment.
 fn found(
     live: &Table,
-    key: &[(String, String)],
+    condition: &str,
     mut entries: Vec<Entry>,
     as_of: Option<TimestampWithTimeZone>,
 ) -> Result<Option<Found>> {
@@ -81,7 +82,7 @@ fn found(
         });
         return Ok(newest);
     }
-    if record::is_live(live, key)? {
+    if record::is_live(live, condition)? {
         return Ok(None);
     }
     Ok(entries.into_iter().rev().find_map(|entry| {
@@ -107,8 +108,14 @@ fn split(entries: Vec<Entry>, as_of: TimestampWithTimeZone) -> Result<(Vec<Entry
     Ok(entries.into_iter().partition(is_later))
 }
 
-fn put(live: &Table, key: Vec<(String, String)>, found: &Found, wanted: &Wanted, depth: u32) -> Result<Vec<Outcome>> {
-    let filter = record::condition(&live.name, &key)?;
+fn put(
+    live: &Table,
+    key: Vec<(String, String)>,
+    filter: &str,
+    found: &Found,
+    wanted: &Wanted,
+    depth: u32,
+) -> Result<Vec<Outcome>> {
     lock::table(live.oid, triggers::lock_for(live)?, &live.name.display())?;
     let _snapshot = Snapshot::push()?;
     let _formats = Pinned::formats()?;
@@ -116,11 +123,11 @@ fn put(live: &Table, key: Vec<(String, String)>, found: &Found, wanted: &Wanted,
     let mut row = found.image.row.clone();
     row.push(b'\n');
     fill::fill_images(&stage.table, &live.name.display(), &found.image.shape.columns, &row)?;
-    let mut outcomes = parents(live, &stage, &filter, wanted, depth)?;
+    let mut outcomes = parents(live, &stage, filter, wanted, depth)?;
     let is_here = |name: &String| live.columns.iter().any(|column| column.name == *name && !column.generated);
     let columns = found.image.shape.columns.iter().filter(|name| is_here(name)).cloned().collect();
     let mapping = Mapping { new: lacking(live, &found.image), ..Mapping::same(columns) };
-    let rows = Rows::new(live, &stage, &mapping, Some(&filter))?;
+    let rows = Rows::new(live, &stage, &mapping, Some(filter))?;
     let status = record::write(&rows, wanted.choices)?;
     rows.silence.end()?;
     stage.finish()?;
@@ -148,7 +155,7 @@ fn parents(live: &Table, stage: &Stage, filter: &str, wanted: &Wanted, depth: u3
         let Some(values) = record::referred(&key, live, stage, filter)? else { continue };
         let parent = ident::name_of(key.parent)?;
         let itself = key.parent == live.oid && record::is_itself(live, stage, &key, filter)?;
-        if itself || record::is_there(&key, &parent, &values)? {
+        if itself || record::is_there(&key, &values)? {
             continue;
         }
         if !wanted.choices.with_parents || depth >= record::MOST_PARENTS {

@@ -175,11 +175,11 @@ impl Bringing<'_> {
         if !self.seen.insert((name.qualified(), shown(&key))) {
             return Ok(true);
         }
-        let filter = condition(name, &key)?;
-        let qualified = name.qualified();
-        let request = self.request(&qualified, &filter);
         let oid = ident::oid_of(name).ok_or_else(|| unexpected("no table"))?;
         let live = plan::described(oid)?;
+        let filter = condition(&live, &key)?;
+        let qualified = name.qualified();
+        let request = self.request(&qualified, &filter);
         lock::table(oid, triggers::lock_for(&live)?, &name.display())?;
         let _snapshot = Snapshot::push()?;
         let item = plan::items(&request)?.pop().ok_or_else(|| unexpected("no table"))?;
@@ -227,7 +227,7 @@ impl Bringing<'_> {
         for key in after::foreign_keys(&[live.oid])?.into_iter().filter(|key| key.child == live.oid) {
             let Some(values) = referred(&key, live, stage, filter)? else { continue };
             let parent = ident::name_of(key.parent)?;
-            if is_there(&key, &parent, &values)? {
+            if is_there(&key, &values)? {
                 continue;
             }
             let missing = || Error::ParentMissing {
@@ -288,14 +288,15 @@ pub fn referred(key: &ForeignKey, live: &Table, stage: &Stage, filter: &str) -> 
 }
 
 /// Whether the parent is there, locked as the server's own check locks it.
-pub fn is_there(key: &ForeignKey, parent: &TableName, values: &[(String, String)]) -> Result<bool> {
-    let text = format!("SELECT 1 FROM {} WHERE {} FOR KEY SHARE", key.parent_name, condition(parent, values)?);
+pub fn is_there(key: &ForeignKey, values: &[(String, String)]) -> Result<bool> {
+    let parent = plan::described(key.parent)?;
+    let text = format!("SELECT 1 FROM {} WHERE {} FOR KEY SHARE", key.parent_name, condition(&parent, values)?);
     Ok(!Statement::reading(&text, journal::owner()?, key.parent_owner).rows()?.is_empty())
 }
 
 /// Whether the table has a row of this key.
-pub fn is_live(live: &Table, key: &[(String, String)]) -> Result<bool> {
-    let text = format!("SELECT 1 FROM {} WHERE {}", live.name.qualified(), condition(&live.name, key)?);
+pub fn is_live(live: &Table, condition: &str) -> Result<bool> {
+    let text = format!("SELECT 1 FROM {} WHERE {condition}", live.name.qualified());
     Ok(!Statement::reading(&text, journal::owner()?, live.owner).rows()?.is_empty())
 }
 
@@ -323,15 +324,13 @@ fn literal(live: &Table, column: &str, value: &str) -> Result<String> {
 }
 
 /// The condition that a row has the key, by the operators of the primary key where the columns are its.
-pub fn condition(name: &TableName, key: &[(String, String)]) -> Result<String> {
-    let oid = ident::oid_of(name).ok_or_else(|| unexpected("no table"))?;
-    let live = plan::described(oid)?;
+pub fn condition(live: &Table, key: &[(String, String)]) -> Result<String> {
     let query = include_str!("../../../sql/query/primary_key.sql");
     let operators =
-        sql::rows(query, &[oid.into()], |row| Ok((row.required::<String>(1)?, row.required::<String>(2)?)))?;
+        sql::rows(query, &[live.oid.into()], |row| Ok((row.required::<String>(1)?, row.required::<String>(2)?)))?;
     let one = |(column, value): &(String, String)| {
         let operator = operators.iter().find(|(known, _)| known == column).map_or("OPERATOR(pg_catalog.=)", |(_, o)| o);
-        Ok(format!("{} {operator} {}", ident::quote(column), literal(&live, column, value)?))
+        Ok(format!("{} {operator} {}", ident::quote(column), literal(live, column, value)?))
     };
     let all = key.iter().map(one).collect::<Result<Vec<_>>>()?;
     Ok(format!("({})", all.join(" AND ")))
