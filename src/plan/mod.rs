@@ -1,7 +1,9 @@
 //! What will be done, as plain data.
 
+pub mod age;
 pub mod incrementals;
 pub mod names;
+pub mod retention;
 
 use std::fmt;
 
