@@ -21,6 +21,8 @@ CREATE TABLE agent_backup.backup_catalog (
     error_message       text,
     system_identifier   text NOT NULL,
     database_name       text NOT NULL,
+    pin_reason          text CHECK (pin_reason <> ''),
+    CHECK (pinned OR pin_reason IS NULL),
     UNIQUE (directory, file_name),
     CHECK (finished_at >= started_at),
     CHECK ((status = 'complete') = (error_message IS NULL)),
@@ -49,10 +51,11 @@ COMMENT ON COLUMN agent_backup.backup_catalog.manifest_sha256 IS 'SHA-256 of the
 COMMENT ON COLUMN agent_backup.backup_catalog.verified_at IS 'When it was last verified';
 COMMENT ON COLUMN agent_backup.backup_catalog.verification_status IS 'Verdict of that: success, warning or failed';
 COMMENT ON COLUMN agent_backup.backup_catalog.verification_level IS 'How much that proved: exists, hash, decode or restore';
-COMMENT ON COLUMN agent_backup.backup_catalog.pinned IS 'Kept whatever the retention says';
+COMMENT ON COLUMN agent_backup.backup_catalog.pinned IS 'Kept whatever the retention says, but for the maximum age of its set';
 COMMENT ON COLUMN agent_backup.backup_catalog.error_message IS 'What is wrong with it, unless it is complete';
 COMMENT ON COLUMN agent_backup.backup_catalog.system_identifier IS 'Cluster that made it, as in pg_control_system()';
 COMMENT ON COLUMN agent_backup.backup_catalog.database_name IS 'Database that made it';
+COMMENT ON COLUMN agent_backup.backup_catalog.pin_reason IS 'What it is pinned for, in words';
 
 CREATE TABLE agent_backup.backup_entry (
     backup_id    text NOT NULL REFERENCES agent_backup.backup_catalog ON DELETE CASCADE,
@@ -97,10 +100,10 @@ CREATE VIEW agent_backup.backups AS
 SELECT backup_id, set_name, kind, status, started_at, finished_at, tables, row_count, size_bytes,
        directory || '/' || file_name AS backup_file,
        directory || '/' || manifest_name AS manifest_file,
-       verified_at, verification_status, pinned, error_message, verification_level
+       verified_at, verification_status, pinned, error_message, verification_level, pin_reason
   FROM agent_backup.backup_catalog
 UNION ALL
-SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL
+SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, NULL
   FROM agent_backup.running;
 COMMENT ON VIEW agent_backup.backups IS 'All backups: finished ones, and those that run now (without an id until they are done)';
 COMMENT ON COLUMN agent_backup.backups.backup_id IS 'Name of the backup; null while it runs';
@@ -117,8 +120,9 @@ COMMENT ON COLUMN agent_backup.backups.manifest_file IS 'Path of the manifest be
 COMMENT ON COLUMN agent_backup.backups.verified_at IS 'When it was last verified';
 COMMENT ON COLUMN agent_backup.backups.verification_status IS 'Verdict of that: success, warning or failed';
 COMMENT ON COLUMN agent_backup.backups.verification_level IS 'How much that proved: exists, hash, decode or restore';
-COMMENT ON COLUMN agent_backup.backups.pinned IS 'Kept whatever the retention says';
+COMMENT ON COLUMN agent_backup.backups.pinned IS 'Kept whatever the retention says, but for the maximum age of its set';
 COMMENT ON COLUMN agent_backup.backups.error_message IS 'What is wrong with it, unless it is complete';
+COMMENT ON COLUMN agent_backup.backups.pin_reason IS 'What it is pinned for, in words';
 
 CREATE VIEW agent_backup.backup_files AS
 SELECT e.backup_id, c.set_name, c.started_at, e.schema_name, e.table_name, e.format, e.row_count, e.stored_bytes AS size_bytes,

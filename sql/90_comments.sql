@@ -24,6 +24,13 @@ COMMENT ON FUNCTION agent_backup.restore_record(text, jsonb, timestamptz, boolea
 COMMENT ON FUNCTION agent_backup.incremental IS 'Copies what changed in the tables of a set since the last time, into agent_training_archive and into files. One row per member with status ok, failed or absent';
 COMMENT ON FUNCTION agent_backup.set_change_source IS 'Chooses by what the changed rows of a table are told: timestamp or snapshot; null for what fits it';
 COMMENT ON FUNCTION agent_backup.expire_incrementals IS 'Says which incrementals may go, and removes them with confirm => true: they stay as long as the backup that they extend, and 24 hours at the least';
+COMMENT ON FUNCTION agent_backup.retention_plan IS 'What becomes of each backup of a set, newest first, and why; removes nothing';
+COMMENT ON FUNCTION agent_backup.prune IS 'Removes the backups that the retention of a set does not keep, with their incrementals; says which unless confirm => true';
+COMMENT ON FUNCTION agent_backup.pin IS 'Keeps a backup whatever the retention of its set says, but for the maximum age';
+COMMENT ON FUNCTION agent_backup.unpin IS 'Leaves a backup to the retention of its set again';
+COMMENT ON FUNCTION agent_backup.set_retention IS 'Changes what a set keeps; null leaves a rule as it is, an interval of 0 takes keep_within or max_age away';
+COMMENT ON FUNCTION agent_backup.disk_space IS 'Room on the disk of the backups, what they take of it, and whether the database is on it too';
+COMMENT ON FUNCTION agent_backup.room_for IS 'Whether the disk has room for another backup of a set: a fifth more than the newest good one takes';
 COMMENT ON FUNCTION agent_backup.image_to_jsonb IS 'The object of a captured row; null where its image was erased';
 COMMENT ON FUNCTION @extschema@.backup_agent_incremental(timestamptz) IS 'Copies what changed in the tables of the set agent_sdk since the last time, and since the moment given where that is earlier';
 COMMENT ON FUNCTION @extschema@.backup_agent_incremental(timestamp) IS 'As backup_agent_incremental with a time zone, in that of the session';

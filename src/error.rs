@@ -134,6 +134,8 @@ pub enum Error {
     NotArchived { table: String, reason: String },
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
+    #[error("cannot prepare a transaction that has removed backups")]
+    CannotPrepare,
     #[error("{object} is not as expected: {reason}")]
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
@@ -163,6 +165,7 @@ impl Error {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
             FixedSnapshot => Code::ERRCODE_INVALID_TRANSACTION_STATE,
+            CannotPrepare => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
             RecordNotFound { .. } => Code::ERRCODE_NO_DATA_FOUND,
             ForeignKey { .. } | ParentMissing { .. } => Code::ERRCODE_FOREIGN_KEY_VIOLATION,
             Mismatch { .. } => Code::ERRCODE_DATA_CORRUPTED,
@@ -256,6 +259,7 @@ impl Error {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }
             FixedSnapshot => Some("It must see what others committed until it has its locks: run it in READ COMMITTED.".into()),
+            CannotPrepare => Some("Their files go when it commits: end it with COMMIT.".into()),
             NoTimestamps { .. } => Some("Choose another source: set_change_source(…, 'snapshot').".into()),
             ParentMissing { .. } => Some("with_parents => true brings it back from the same backup.".into()),
             NothingToUndo { .. } => Some("agent_backup.restores lists what was restored.".into()),

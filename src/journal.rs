@@ -307,23 +307,6 @@ pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
     })
 }
 
-/// Removes a listed backup from the catalogue (its files are left to the caller); whether it was pinned.
-pub fn forget(backup_id: &str) -> Result<bool> {
-    as_owner(|| {
-        let statement = "DELETE FROM agent_backup.backup_catalog WHERE backup_id = $1 RETURNING pinned";
-        let pinned = sql::changed_rows(statement, &[backup_id.into()], |row| row.required(1))?;
-        Ok(pinned.contains(&true))
-    })
-}
-
-/// Keeps a listed backup whatever the retention says.
-pub fn pin(backup_id: &str) -> Result<()> {
-    as_owner(|| {
-        let statement = "UPDATE agent_backup.backup_catalog SET pinned = true WHERE backup_id = $1";
-        sql::execute(statement, &[backup_id.into()]).map(drop)
-    })
-}
-
 /// The catalogue's row of a backup as its manifest tells it.
 pub fn from_manifest(
     manifest: &Manifest,

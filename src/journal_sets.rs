@@ -1,12 +1,15 @@
 //! The journal's part for sets: making, changing and dropping them.
 
 use agent_backup_core::plan::Compression;
+use agent_backup_core::plan::retention::EmptyPolicy;
+use chrono::TimeDelta;
 use pgrx::datum::Interval;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
+use crate::journal_retention::{self, age};
 use crate::run::backup;
 use crate::server::sql;
 use crate::table::select::Selection;
@@ -46,20 +49,97 @@ impl NewSet<'_> {
         if i16::try_from(self.level).ok().and_then(|level| Compression::parse(self.compression, level)).is_none() {
             return invalid("compression_level", "gzip has levels 1 to 12, zstd 1 to 19");
         }
-        let keep = [
-            ("keep_daily", self.keep_daily),
-            ("keep_weekly", self.keep_weekly),
-            ("keep_monthly", self.keep_monthly),
-            ("keep_last", self.keep_last),
-        ];
-        if let Some((option, _)) = keep.iter().find(|(_, count)| *count < 0) {
-            return invalid(option, "it must not be negative");
-        }
-        if keep.iter().all(|(_, count)| *count == 0) && self.keep_within.is_none() {
-            return invalid("keep_daily", "a set that keeps no backup at all is refused");
+        let counts = [self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_last];
+        check_retention(counts.map(Some), self.keep_within.as_ref(), self.max_age.as_ref())?;
+        check_spans(&[("rto", &self.rto), ("rpo", &self.rpo), ("backup_interval", &self.backup_interval)])?;
+        if counts.iter().all(|count| *count == 0) && self.keep_within.is_none() {
+            return Err(keeps_nothing());
         }
         Ok(())
     }
+}
+
+/// The numbers of a policy, as `counts` has them.
+const COUNTS: [&str; 4] = ["keep_daily", "keep_weekly", "keep_monthly", "keep_last"];
+
+fn check_retention(counts: [Option<i32>; 4], within: Option<&Interval>, max_age: Option<&Interval>) -> Result<()> {
+    let invalid = |option, reason: &str| Err(Error::InvalidOption { option, reason: reason.to_owned() });
+    for (option, count) in COUNTS.into_iter().zip(counts) {
+        match count {
+            Some(count) if count < 0 => return invalid(option, "it must not be negative"),
+            Some(count) if count > MOST => return invalid(option, &format!("it must not be above {MOST}")),
+            Some(_) | None => (),
+        }
+    }
+    if let Some(within) = within {
+        check_spans(&[("keep_within", within)])?;
+    }
+    match max_age.map(|max_age| age(max_age).length()) {
+        Some(length) if length < TimeDelta::days(1) => invalid("max_age", "it must be a day or more"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Most backups that one rule keeps: whoever wants more wants `keep_within`.
+const MOST: i32 = 100_000;
+
+fn check_spans(spans: &[(&'static str, &Interval)]) -> Result<()> {
+    match spans.iter().find(|(_, span)| age(span).length() <= TimeDelta::zero()) {
+        Some((option, _)) => Err(Error::InvalidOption { option, reason: "it must be longer than nothing".into() }),
+        None => Ok(()),
+    }
+}
+
+fn keeps_nothing() -> Error {
+    Error::InvalidOption { option: "keep_daily", reason: EmptyPolicy.to_string() }
+}
+
+/// What a set is to keep from now on; none leaves a rule as it is.
+pub struct NewRetention {
+    /// Days, weeks, months, and the newest.
+    pub counts: [Option<i32>; 4],
+    /// Nothing means no such rule.
+    pub keep_within: Option<Interval>,
+    /// The same.
+    pub max_age: Option<Interval>,
+    pub backup_interval: Option<Interval>,
+}
+
+/// Changes what a set keeps.
+pub fn set_retention(set: &str, new: &NewRetention) -> Result<()> {
+    let is_none = |span: &&Interval| age(span).length() == TimeDelta::zero();
+    let [within, max_age] = [&new.keep_within, &new.max_age].map(|span| span.as_ref().filter(|span| !is_none(span)));
+    check_retention(new.counts, within, max_age)?;
+    check_spans(&new.backup_interval.iter().map(|span| ("backup_interval", span)).collect::<Vec<_>>())?;
+    let before = journal_retention::policy(set)?;
+    let Some(before) = before else { return Err(journal::unknown_set(set)?) };
+    let counts = new.counts.iter().zip([before.daily, before.weekly, before.monthly, before.last]);
+    let keeps_none = counts.map(|(new, before)| new.map_or(before != 0, |new| new != 0)).all(|keeps| !keeps);
+    let no_span = if new.keep_within.is_some() { within.is_none() } else { before.within.is_none() };
+    if keeps_none && no_span {
+        return Err(keeps_nothing());
+    }
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.sets SET seeded = false, \
+            keep_daily = coalesce($2, keep_daily), keep_weekly = coalesce($3, keep_weekly), \
+            keep_monthly = coalesce($4, keep_monthly), keep_last = coalesce($5, keep_last), \
+            keep_within = CASE WHEN $6 THEN $7 ELSE keep_within END, max_age = CASE WHEN $8 THEN $9 ELSE max_age END, \
+            backup_interval = coalesce($10, backup_interval) WHERE set_name = $1";
+        let [daily, weekly, monthly, last] = new.counts;
+        let arguments = [
+            set.into(),
+            daily.into(),
+            weekly.into(),
+            monthly.into(),
+            last.into(),
+            new.keep_within.is_some().into(),
+            within.copied().into(),
+            new.max_age.is_some().into(),
+            max_age.copied().into(),
+            new.backup_interval.into(),
+        ];
+        sql::execute(statement, &arguments).map(drop)
+    })
 }
 
 /// Most bytes of a set's name, as of any name in the server.

@@ -11,6 +11,7 @@ mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_history; // … reads that log
 mod journal_restores; // … of restores
+mod journal_retention; // … of what stays and what went
 mod journal_sets; // … of the sets
 mod journal_tracking; // … of what is tracked
 mod journal_watermarks; // … of how far incrementals came

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::age::Age;
+
 /// No incremental goes before it is so old.
 pub const FLOOR: TimeDelta = TimeDelta::hours(24);
 
@@ -27,16 +29,15 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// Decides on each of `incrementals`, in their order.
-pub fn decide(incrementals: &[Incremental], fulls: &[Full], now: DateTime<Utc>) -> Vec<Decision> {
-    incrementals.iter().map(|incremental| one(incremental, fulls, now)).collect()
-}
-
-fn one(incremental: &Incremental, fulls: &[Full], now: DateTime<Utc>) -> Decision {
+/// Decides on an incremental where these full backups stay, and no backup is kept longer than `max_age`.
+pub fn decide(incremental: &Incremental, fulls: &[Full], max_age: Option<Age>, now: DateTime<Utc>) -> Decision {
     let keep = |reason: String| Decision { keep: true, reason };
     let remove = |reason: String| Decision { keep: false, reason };
     if now - incremental.started_at < FLOOR {
         return keep("it is younger than 24 hours".into());
+    }
+    if let Some(age) = max_age.filter(|age| incremental.started_at < age.before(now)) {
+        return remove(format!("it is older than the maximum age of {age}"));
     }
     if fulls.is_empty() {
         return keep("no full backup is listed".into());
@@ -56,6 +57,14 @@ fn one(incremental: &Incremental, fulls: &[Full], now: DateTime<Utc>) -> Decisio
             None => keep("no newer full backup is there".into()),
         },
     }
+}
+
+/// Decides on the rows of an incremental whose writer died before it wrote the manifest.
+pub fn without_manifest(modified: DateTime<Utc>, now: DateTime<Utc>) -> Decision {
+    if now - modified < FLOOR {
+        return Decision { keep: true, reason: "it is younger than 24 hours".into() };
+    }
+    Decision { keep: false, reason: "it has no manifest: its writer did not end".into() }
 }
 
 #[cfg(test)]
@@ -92,21 +101,37 @@ mod tests {
         ];
         for (started, extends, days, keep, reason) in cases {
             let incremental = Incremental { started_at: at(started), extends: extends.map(str::to_owned) };
-            let decisions = decide(&[incremental], &fulls(days), now);
-            assert_eq!(decisions, [Decision { keep: *keep, reason: (*reason).into() }], "{started} {days:?}");
+            let decision = decide(&incremental, &fulls(days), None, now);
+            assert_eq!(decision, Decision { keep: *keep, reason: (*reason).into() }, "{started} {days:?}");
         }
     }
 
     #[test]
     fn as_time_goes_on_nothing_comes_back() {
         let fulls = [Full { id: "12".into(), started_at: at("12T02:00") }];
-        let incremental = [Incremental { started_at: at("11T12:00"), extends: Some("11".into()) }];
+        let incremental = Incremental { started_at: at("11T12:00"), extends: Some("11".into()) };
         let mut kept = true;
         for hour in 0..72 {
-            let keep = decide(&incremental, &fulls, at("11T12:00") + TimeDelta::hours(hour))[0].keep;
+            let keep = decide(&incremental, &fulls, None, at("11T12:00") + TimeDelta::hours(hour)).keep;
             assert!(kept || !keep, "hour {hour}");
             kept = keep;
         }
         assert!(!kept);
+    }
+
+    #[test]
+    fn the_maximum_age_takes_what_its_backup_would_keep() {
+        let fulls = [Full { id: "01".into(), started_at: at("01T02:00") }];
+        let incremental = Incremental { started_at: at("01T12:00"), extends: Some("01".into()) };
+        let decided = |now: &str| decide(&incremental, &fulls, Some(Age::days(10)), at(now));
+        assert_eq!(decided("11T12:00").reason, "backup \"01\", which it extends, is there");
+        let gone = Decision { keep: false, reason: "it is older than the maximum age of 10 days".into() };
+        assert_eq!(decided("11T12:01"), gone);
+    }
+
+    #[test]
+    fn rows_without_a_manifest_wait_a_day_for_it() {
+        assert!(without_manifest(at("11T12:01"), at("12T12:00")).keep);
+        assert!(!without_manifest(at("11T12:00"), at("12T12:00")).keep);
     }
 }

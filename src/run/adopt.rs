@@ -9,6 +9,7 @@ use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
 use crate::journal::{self, FileFacts};
+use crate::journal_retention;
 use crate::run::publish;
 
 /// Bytes of the largest manifest that is read: more than a million chunks.
@@ -68,7 +69,7 @@ pub fn complete(directory: &Directory, file: &Found, beside: &str) -> Result<Pai
 /// Lists it; what was done, in words. A backup that is listed already at another place moves here when it is gone there.
 pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
     let Pair { manifest, container, beside } = pair;
-    let mut pinned = false;
+    let mut pin = None;
     let listed = journal::place_of(&manifest.backup_id)?;
     if let Some((other, name)) = &listed {
         let path = std::path::Path::new(other).join(name);
@@ -77,7 +78,7 @@ pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
             let reason = format!("it is a copy of \"{}\", which is listed", path.display());
             return Err(Error::Manifest { file: beside.name.clone(), reason });
         }
-        pinned = journal::forget(&manifest.backup_id)?;
+        pin = journal_retention::forget(&manifest.backup_id)?;
     }
     let failed =
         manifest.members.iter().filter_map(|m| m.error.as_ref().map(|error| format!("{}: {error}", m.display)));
@@ -85,8 +86,9 @@ pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
     let error = (!failed.is_empty()).then(|| failed.join("; "));
     let record = journal::from_manifest(manifest, directory, container, beside, error);
     journal::record(&record)?;
-    if pinned {
-        journal::pin(&record.backup_id)?;
+    journal_retention::is_back(&record.backup_id)?;
+    if let Some(pin) = pin {
+        journal_retention::pin(&record.backup_id, pin.reason.as_deref())?;
     }
     let started = manifest.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     Ok(format!("{} table(s), {} rows of {started}", record.tables, record.row_count))

@@ -19,7 +19,9 @@ pub mod place; // the directory that is written to
 pub mod publish; // spools into the container, container and manifest into place
 pub mod read; // a backup as rows
 pub mod reconcile; // disk and catalogue
+pub mod removal; // files that go when the transaction commits
 pub mod restore; // a backup into tables
+pub mod retention; // which backups stay
 pub mod say; // lines for a person
 pub mod sides; // what is compared, and by which columns
 pub mod source; // a backup that is read back

@@ -1,6 +1,7 @@
 //! The directory that a call writes to: who may, what it is, and the locks that keep others out of it.
 
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Once;
 
 use agent_backup_core::plan::names;
@@ -9,6 +10,7 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::journal;
+use crate::run::removal;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
 use crate::settings;
@@ -16,7 +18,7 @@ use crate::settings;
 /// A set's directory, held alone.
 pub struct SetPlace {
     pub directory: Directory,
-    _lock: DirectoryLock,
+    pub lock: Rc<DirectoryLock>,
     _set: SetLock,
 }
 
@@ -31,7 +33,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     for left in directory.sweep_staging(&lock)? {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
-    Ok(SetPlace { directory, _lock: lock, _set: set_lock })
+    Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
 /// Opens the directory of a set's incrementals for writing, as `of_set` does that of its backups. Both can be written to
@@ -43,7 +45,7 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
-    Ok(SetPlace { directory, _lock: lock, _set: set_lock })
+    Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
 /// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.
@@ -75,6 +77,16 @@ pub fn for_reading(path: &Path) -> Result<Directory> {
     Ok(Directory::open(path, rule())?)
 }
 
+/// Opens the directory of listed backups of a set to remove some of them, and keeps other writers out. The set's own lock is
+/// held by the caller. Errors: `Store` where it is not there or nothing can be removed from it, `Busy`.
+pub fn to_remove(path: &Path, set: &str) -> Result<(Directory, Rc<DirectoryLock>)> {
+    privilege::require_file_writer(path)?;
+    let directory = Directory::open(path, rule())?;
+    directory.check_writable()?;
+    let lock = lock(&directory, set)?;
+    Ok((directory, lock))
+}
+
 /// The directory of a set, there or not.
 pub fn path_of_set(set: &str) -> PathBuf {
     settings::directory().join(names::encode(set))
@@ -97,8 +109,11 @@ fn rule() -> DirectoryRule {
     }
 }
 
-fn lock(directory: &Directory, set: &str) -> Result<DirectoryLock> {
-    directory.lock_exclusive().map_err(|error| match error {
+fn lock(directory: &Directory, set: &str) -> Result<Rc<DirectoryLock>> {
+    if let Some(held) = removal::held_lock(directory) {
+        return Ok(held);
+    }
+    directory.lock_exclusive().map(Rc::new).map_err(|error| match error {
         StoreError::Busy { holder, .. } => Error::Busy { set: set.to_owned(), holder: holder.map(u32::cast_signed) },
         other => other.into(),
     })

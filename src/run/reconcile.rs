@@ -9,7 +9,7 @@ use agent_backup_core::store::Directory;
 use crate::error::Result;
 use crate::journal::{self, KnownFile};
 use crate::run::adopt::{self, Found, Pair};
-use crate::run::say;
+use crate::run::{removal, say};
 use crate::server::facts;
 use crate::server::subtransaction::attempt;
 
@@ -36,7 +36,9 @@ pub enum Elsewhere {
 pub fn set(set: &str, directory: &Directory, elsewhere: Option<bool>) -> Result<Vec<Finding>> {
     let known = journal::files_in(&directory.path().display().to_string())?;
     let elsewhere = if elsewhere.unwrap_or(known.is_empty()) { Elsewhere::Adopt } else { Elsewhere::Report };
-    let reconciler = Reconciler { set, directory, files: adopt::regular_files(directory)?, known, elsewhere };
+    let mut files = adopt::regular_files(directory)?;
+    files.retain(|file| !removal::is_going(directory, &file.name));
+    let reconciler = Reconciler { set, directory, files, known, elsewhere };
     reconciler.run()
 }
 

@@ -57,6 +57,18 @@ pub fn say(level: PgLogLevel, text: &str) {
     unsafe { pg_sys::ThrowErrorData(&mut data) }
 }
 
+/// A line for a person in the letters of the database already, where nothing can be looked up to convert it.
+pub fn say_as_it_is(level: PgLogLevel, text: &CStr, hint: &CStr) {
+    let mut data = ErrorData {
+        elevel: level as c_int,
+        message: text.as_ptr().cast_mut(),
+        hint: hint.as_ptr().cast_mut(),
+        ..ErrorData::default()
+    };
+    // SAFETY: as for `say`.
+    unsafe { pg_sys::ThrowErrorData(&mut data) }
+}
+
 thread_local! {
     /// The error that was last seen on its way, if it has letters outside ASCII.
     static PASSING: RefCell<Option<Passing>> = const { RefCell::new(None) };

@@ -108,6 +108,11 @@ impl Directory {
         Ok(Self { held: Arc::new(Held { fd, path, canonical, facts, rule: self.held.rule.clone() }) })
     }
 
+    /// Whether both hold one directory, by whatever path.
+    pub fn is_same(&self, other: &Directory) -> bool {
+        self.identity() == other.identity()
+    }
+
     /// The path as it was given, for messages and catalogue rows; never for opening.
     pub fn path(&self) -> &Path {
         &self.held.path

@@ -12,7 +12,9 @@ mod entries; // what a directory holds: list, open, remove, sweep
 mod error; // one variant per thing that can go wrong
 mod file; // Directory: the held descriptor, its lock, its subdirectories
 mod registry; // staging files of this process, for an abrupt exit
+mod removal; // backups: the manifest first
 mod rule; // which paths, names and directories are acceptable
+mod space; // room on the disk
 mod staged; // StagedFile: write, then publish
 
 #[cfg(test)]
@@ -22,5 +24,7 @@ pub use entries::{FileInfo, FileKind};
 pub use error::StoreError;
 pub use file::{Directory, DirectoryLock};
 pub use registry::remove_all_staged;
+pub use removal::Doomed;
 pub use rule::DirectoryRule;
+pub use space::{Space, bytes_below};
 pub use staged::{Published, StagedFile};

@@ -7,6 +7,7 @@ mod entries;
 mod lock;
 mod paths;
 mod publish;
+mod removal;
 mod report; // every error speaks
 
 use std::os::unix::fs::PermissionsExt;

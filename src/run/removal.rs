@@ -1,0 +1,136 @@
+//! Files that go when the transaction commits, as the server removes those of dropped tables: not before, for a rollback
+//! brings the rows back, and not without it. A crash in between leaves whole backups, which reconcile lists again.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Once;
+
+use agent_backup_core::store::{Directory, DirectoryLock, Doomed, StoreError};
+use pgrx::pg_sys::panic::ErrorReportable;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::server::{encoding, message};
+
+/// Backups of one directory that go. Its lock is held until they are gone.
+struct Pending {
+    /// Of the subtransaction that they go with, counted from the outermost.
+    level: i32,
+    directory: Directory,
+    lock: Rc<DirectoryLock>,
+    doomed: Vec<Doomed>,
+    /// What is said of a file that could not be removed: when it is known, texts cannot be converted any more.
+    said: CString,
+}
+
+thread_local! {
+    /// In the order in which they go.
+    static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts backups on the list. Those that were put on it before go before.
+pub fn at_commit(directory: &Directory, lock: &Rc<DirectoryLock>, doomed: Vec<Doomed>) {
+    if doomed.is_empty() {
+        return;
+    }
+    listen();
+    let shown = directory.path().display();
+    // SAFETY: both only touch this backend's state. The commit has to be on disk before the files go, whatever
+    // synchronous_commit says: or a crash would leave rows without files.
+    let level = unsafe {
+        pg_sys::ForceSyncCommit();
+        pg_sys::GetCurrentTransactionNestLevel()
+    };
+    let said = encoding::c_string_to_show(&format!("could not remove all pruned backups from \"{shown}\""));
+    let pending = Pending { level, directory: directory.clone(), lock: Rc::clone(lock), doomed, said };
+    PENDING.with_borrow_mut(|all| all.push(pending));
+}
+
+/// Whether a file of a directory is on the list: it is no stray.
+pub fn is_going(directory: &Directory, name: &str) -> bool {
+    let has = |doomed: &Doomed| doomed.manifest == name || doomed.data == name;
+    PENDING.with_borrow(|all| {
+        all.iter().any(|pending| pending.directory.is_same(directory) && pending.doomed.iter().any(has))
+    })
+}
+
+/// The lock of a directory, if this transaction holds it for files on the list.
+pub fn held_lock(directory: &Directory) -> Option<Rc<DirectoryLock>> {
+    PENDING.with_borrow(|all| {
+        all.iter().find(|pending| pending.directory.is_same(directory)).map(|pending| Rc::clone(&pending.lock))
+    })
+}
+
+fn listen() {
+    static REGISTERED: Once = Once::new();
+    // SAFETY: both functions live as long as the process.
+    REGISTERED.call_once(|| unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), std::ptr::null_mut());
+    });
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            // The transaction has committed: an error here would take the server down.
+            if catch_unwind(remove_all).is_err() {
+                eprintln!("agent_backup: pruned backups could not be removed");
+            }
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT => forget_from(0),
+        // What is prepared is committed by another session, which has no list.
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if PENDING.with_borrow(|all| !all.is_empty()) => {
+            message::answer(|| Err::<(), _>(Error::CannotPrepare)).unwrap_or_report();
+        }
+        _ => (),
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end_of_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    // SAFETY: reads this backend's state; the subtransaction that ends is still the current one.
+    let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => forget_from(level),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => PENDING.with_borrow_mut(|all| {
+            all.iter_mut().filter(|pending| pending.level >= level).for_each(|pending| pending.level = level - 1);
+        }),
+        _ => (),
+    }
+}
+
+/// What a subtransaction that is rolled back wanted gone stays, and what those within it did.
+fn forget_from(level: i32) {
+    PENDING.with_borrow_mut(|all| all.retain(|pending| pending.level < level));
+}
+
+fn remove_all() {
+    for pending in PENDING.take() {
+        for error in pending.directory.remove_backups(&pending.doomed) {
+            warn(&pending.said, &error);
+        }
+    }
+}
+
+/// Tells of a file that stays, in letters that need no conversion.
+fn warn(said: &CString, error: &StoreError) {
+    let why = error.errno().map(|errno| std::io::Error::from_raw_os_error(errno).kind().to_string());
+    let mut text = said.as_bytes().to_vec();
+    text.extend(b": ");
+    text.extend(why.unwrap_or_else(|| "its name is not acceptable".to_owned()).bytes());
+    let Ok(text) = CString::new(text) else { return };
+    let hint = c"They are whole: agent_backup.reconcile() lists them again, and the next prune removes them.";
+    // A broken list of messages must not keep other files from going.
+    if catch_unwind(AssertUnwindSafe(|| message::say_as_it_is(PgLogLevel::WARNING, &text, hint))).is_err() {
+        eprintln!("agent_backup: {}", text.to_string_lossy());
+    }
+}
