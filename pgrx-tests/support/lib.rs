@@ -18,6 +18,7 @@ mod faults;
 mod incrementals;
 mod reaper;
 mod restores;
+mod retention;
 mod schema;
 mod server;
 mod trash;
@@ -42,6 +43,7 @@ pub use nix::sys::signal::Signal;
 pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
 };
+pub use retention::{Pruned, backups_at, listed_days, noted, prune, set_clock};
 pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};

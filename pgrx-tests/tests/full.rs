@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_backup_suite::{
-    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, database, fails_with, files, long,
-    statuses,
+    Database, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, backups_at, database, fails_with,
+    files, lines, listed_days, long, one, prune, set_clock, statuses,
 };
 
 /// A tmpfs of the server's user, unmounted when dropped.
@@ -147,6 +147,34 @@ fn a_disk_that_fills_up_while_rows_are_spilled_fails_the_backup() {
     assert_eq!(files(&db).len(), 0);
     assert_eq!(small.free(), 2 << 20);
     small.unfill();
+    assert_clean(&db, &[]);
+    drop(small);
+}
+
+/// T71: what a job does when there is no room.
+#[test]
+fn a_prune_makes_room_on_a_full_disk_and_keeps_the_last_good_backup() {
+    let db = database();
+    let Some(small) = Small::mount(&db, "size=8m") else { return };
+    Set::create(&db, 2, 5_000);
+    db.run("SELECT agent_backup.set_retention('s', keep_daily => 1, keep_weekly => 0, keep_monthly => 0)");
+    backups_at(&db, "s", "full", &["2026-03-01", "2026-03-02"]);
+    let mut client = db.client();
+    set_clock(&mut client, "2026-03-03");
+    let room = "SELECT is_enough, needed_bytes > 0, free_bytes FROM agent_backup.room_for('s')";
+    assert_eq!(lines(&mut client, room), [format!("t|t|{}", small.free())]);
+    small.fill(container_size(&db) / 2);
+    let disk = "SELECT free_bytes, total_bytes, used_by_backups_bytes = (SELECT sum(size_bytes) FROM agent_backup.backups) + \
+                       (pg_stat_file(directory || '/filler')).size, same_disk_as_database FROM agent_backup.disk_space()";
+    assert_eq!(lines(&mut client, disk), [format!("{}|{}|t|f", small.free(), 8 << 20)]);
+    assert!(lines(&mut client, room)[0].starts_with("f|t|"));
+    fails_with(backup(&mut client), "53100");
+    assert_eq!(prune(&mut client, "'s', confirm => true").len(), 1);
+    assert_eq!(listed_days(&db, "s"), ["2026-03-02"]);
+    assert!(one::<bool>(&mut client, "SELECT is_enough FROM agent_backup.room_for('s')"));
+    assert_eq!(statuses(&backup(&mut client).unwrap()), ["ok", "ok"]);
+    small.unfill();
+    drop(client);
     assert_clean(&db, &[]);
     drop(small);
 }

@@ -16,7 +16,8 @@ use crate::journal_checks::{self, LogRow};
 use crate::run::source::{self, Location, Source};
 use crate::run::verify::finding::{Line, Part, Problem, Status};
 use crate::run::{place, say};
-use crate::server::{privilege, snapshot};
+use crate::server::privilege;
+use crate::server::snapshot::{self, Snapshot};
 
 /// How much is proved; each level includes those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,11 +144,12 @@ fn nothing_to_check(id: Option<&str>, lines: &[Line]) -> Result<Vec<Line>> {
 /// A backup that was removed while it was verified is not damaged: it is gone.
 fn still_listed(id: Option<&str>, lines: &[Line]) -> Result<()> {
     let missing = lines.iter().any(|line| line.problem.as_ref().is_some_and(|problem| problem.word == "missing"));
-    match id {
-        Some(id) if missing && journal::place_of(id)?.is_none() => {
-            Err(Error::UnknownBackup { backup: id.to_owned(), near: vec![] })
-        }
-        _ => Ok(()),
+    let Some(id) = id.filter(|_| missing) else { return Ok(()) };
+    // The statement's own snapshot may be older than the removal.
+    let _now = Snapshot::push()?;
+    match journal::place_of(id)? {
+        Some(_) => Ok(()),
+        None => Err(Error::UnknownBackup { backup: id.to_owned(), near: vec![] }),
     }
 }
 
