@@ -58,7 +58,7 @@ pub fn backups_at(db: &Database, set: &str, kind: &str, moments: &[&str]) -> Vec
 /// The days in UTC of the backups that are listed of a set, oldest first.
 pub fn listed_days(db: &Database, set: &str) -> Vec<String> {
     let query = format!(
-        "SELECT (started_at AT TIME ZONE 'UTC')::date FROM agent_backup.backups WHERE set_name = '{set}' ORDER BY started_at"
+        "SELECT (started_at AT TIME ZONE 'UTC')::date FROM agent_backup.backups WHERE set_name = '{set}' AND backup_id IS NOT NULL ORDER BY started_at"
     );
     lines(&mut db.client(), &query)
 }

@@ -333,7 +333,7 @@ fn safety_backups_stay_30_days_and_baselines_as_long_as_their_tables_are_tracked
     backups_at(&db, "s", "full", &["2026-03-01"]);
     let mut client = db.client();
     set_clock(&mut client, "2026-03-01T03:00:00Z");
-    client.batch_execute("DELETE FROM t; SELECT agent_backup.restore('latest', confirm => true, set_name => 's'); SELECT agent_backup.track('t'); SELECT agent_backup.track('u')").unwrap();
+    client.batch_execute("INSERT INTO t VALUES (9); SELECT agent_backup.restore('latest', confirm => true, set_name => 's'); SELECT agent_backup.track('t'); SELECT agent_backup.track('u')").unwrap();
     client.batch_execute("UPDATE agent_backup.tracked SET since = '2026-03-01 03:00:00Z', ended_at = CASE table_name WHEN 'u' THEN timestamptz '2026-06-01 03:00:00Z' END").unwrap();
     assert_eq!(
         plan(&db, "'restore_safety'", "2026-03-30"),
