@@ -68,14 +68,13 @@ fn a_savepoint_takes_its_files_back() {
     let db = database();
     fill(&db);
     let mut client = session(&db);
-    let caught = format!(
-        "DO $$ BEGIN PERFORM * FROM agent_backup.prune('s', confirm => true); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END $$"
-    );
+    let caught = "DO $$ BEGIN PERFORM * FROM agent_backup.prune('s', confirm => true); RAISE division_by_zero; \
+                  EXCEPTION WHEN division_by_zero THEN NULL; END $$";
     for script in [
         &format!("BEGIN; SAVEPOINT a; {CALL}; ROLLBACK TO a; COMMIT"),
         &format!("BEGIN; SAVEPOINT a; SAVEPOINT b; {CALL}; RELEASE b; ROLLBACK TO a; COMMIT"),
         &format!("BEGIN; SAVEPOINT a; {CALL}; SAVEPOINT b; SELECT 1; ROLLBACK TO a; RELEASE a; COMMIT"),
-        &caught,
+        caught,
     ] {
         client.batch_execute(script).unwrap();
         assert_all_there(&db);

@@ -1,6 +1,6 @@
 //! Room on the disk of a directory, and what its files take of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::stat::stat;
 use nix::sys::statvfs::statvfs;
@@ -25,12 +25,8 @@ impl Space {
         let place = path.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
         let failed = |errno| StoreError::from_errno("look at the file system of", place.to_owned(), 0, errno);
         let (facts, system) = (stat(place).map_err(failed)?, statvfs(place).map_err(failed)?);
-        let unit = u64::from(system.fragment_size());
-        Ok(Space {
-            free: u64::from(system.blocks_available()) * unit,
-            total: u64::from(system.blocks()) * unit,
-            device: facts.st_dev,
-        })
+        let unit = system.fragment_size();
+        Ok(Space { free: system.blocks_available() * unit, total: system.blocks() * unit, device: facts.st_dev })
     }
 
     /// Whether both are one file system.
@@ -56,7 +52,7 @@ pub fn bytes_below(directory: &Path) -> Result<u64, StoreError> {
             // One that went meanwhile takes no room.
             let Ok(facts) = entry.metadata() else { continue };
             if facts.is_dir() {
-                folders.push(PathBuf::from(entry.path()));
+                folders.push(entry.path());
             } else if facts.is_file() {
                 bytes += facts.len();
             }
