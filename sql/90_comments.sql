@@ -44,3 +44,8 @@ COMMENT ON FUNCTION agent_backup.mark IS 'Makes a restore point of what has comm
 COMMENT ON FUNCTION agent_backup.drop_mark IS 'Forgets a restore point. Returns when it was made';
 COMMENT ON FUNCTION agent_backup.undo IS 'Takes the changes since a mark back, all or those of an application, user or transaction; shows them unless confirm => true';
 COMMENT ON FUNCTION agent_backup.restore_table_as_of IS 'Brings a tracked table back to a moment or a mark; shows what it would do unless confirm => true';
+COMMENT ON FUNCTION agent_backup.in_words IS 'A duration for people: 25 min, 3 h, 12 days';
+COMMENT ON FUNCTION agent_backup.recent_verifications IS 'Rows of backup_verification_log since a day: by the day of the backup or that of the check';
+COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as commands for this database: scenario record, table, database or disaster; null for all';
+COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
+COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';

@@ -66,6 +66,26 @@ extension_sql_file!(
     requires = ["sets", "capture", api::incremental::backup_agent_incremental]
 );
 extension_sql_file!("../sql/87_jobs.sql", name = "jobs", requires = ["sets"]);
+extension_sql_file!(
+    "../sql/91_recovery_state.sql",
+    name = "recovery_state",
+    requires = ["log", "incrementals", "retention", "verification", api::clock::moment]
+);
+extension_sql_file!("../sql/92_health_tables.sql", name = "health_tables", requires = ["recovery_state"]);
+extension_sql_file!("../sql/92_health_sets.sql", name = "health_sets", requires = ["recovery_state", "drills"]);
+extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["recovery_state", "jobs"]);
+extension_sql_file!("../sql/92_health_capture.sql", name = "health_capture", requires = ["recovery_state"]);
+extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
+extension_sql_file!(
+    "../sql/93_health.sql",
+    name = "health",
+    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_server"]
+);
+extension_sql_file!("../sql/94_rpo_rto.sql", name = "rpo_rto", requires = ["recovery_state", "jobs", "drills", "restores"]);
+extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recovery_state", "jobs", "drills"]);
+extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
+extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["recovery_state"]);
+extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

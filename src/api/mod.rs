@@ -6,7 +6,7 @@ mod argument;
 mod as_of;
 mod backup;
 mod capture;
-mod clock;
+pub mod clock;
 pub mod compare;
 mod drill;
 pub mod export;
