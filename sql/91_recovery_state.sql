@@ -1,14 +1,13 @@
 -- How far each table of each set could be brought back, which health and the reports are made of.
 CREATE FUNCTION agent_backup.in_words(duration interval) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-    WHEN duration IS NULL THEN NULL
-    WHEN EXTRACT(epoch FROM duration) < 10 THEN pg_catalog.round(EXTRACT(epoch FROM duration), 1)::text || ' s'
-    WHEN EXTRACT(epoch FROM duration) < 120 THEN pg_catalog.trunc(EXTRACT(epoch FROM duration))::text || ' s'
-    WHEN EXTRACT(epoch FROM duration) < 7200 THEN pg_catalog.trunc(EXTRACT(epoch FROM duration) / 60)::text || ' min'
-    WHEN EXTRACT(epoch FROM duration) < 172800 THEN pg_catalog.trunc(EXTRACT(epoch FROM duration) / 3600)::text || ' h'
-    ELSE pg_catalog.trunc(EXTRACT(epoch FROM duration) / 86400)::text || ' days'
-END;
+RETURN (SELECT CASE
+    WHEN e.seconds < 10 THEN pg_catalog.round(GREATEST(e.seconds, 0), 1)::text || ' s'
+    WHEN e.seconds < 120 THEN pg_catalog.trunc(e.seconds)::text || ' s'
+    WHEN e.seconds < 7200 THEN pg_catalog.trunc(e.seconds / 60)::text || ' min'
+    WHEN e.seconds < 172800 THEN pg_catalog.trunc(e.seconds / 3600)::text || ' h'
+    ELSE pg_catalog.trunc(e.seconds / 86400)::text || ' days' END
+    FROM (SELECT EXTRACT(epoch FROM duration) AS seconds) AS e WHERE duration IS NOT NULL);
 
 -- The same rule everywhere: whole, or at least whole for the tables that it lists, and not known to be damaged.
 CREATE VIEW agent_backup.good_backups AS

@@ -27,9 +27,9 @@ SELECT 'server: WAL archiving', v.severity, v.since, v.reason, v.action
                 WHEN pg_catalog.pg_is_in_recovery() AND s.mode = 'on' THEN 'this is a standby: its primary archives'
                 WHEN s.has_no_target THEN 'it is on, and neither archive_command nor archive_library is set'
                 WHEN s.is_failing THEN pg_catalog.format('it fails: %s failures, the last %s ago', a.failed_count,
-                                                         agent_backup.in_words(GREATEST(pg_catalog.now() - a.last_failed_time, '0')))
+                                                         agent_backup.in_words(pg_catalog.now() - a.last_failed_time))
                 WHEN a.last_archived_time IS NULL THEN 'it is on; nothing has been archived yet'
-                ELSE pg_catalog.format('it works: the last segment %s ago', agent_backup.in_words(GREATEST(pg_catalog.now() - a.last_archived_time, '0')))
+                ELSE pg_catalog.format('it works: the last segment %s ago', agent_backup.in_words(pg_catalog.now() - a.last_archived_time))
            END AS reason,
            CASE WHEN s.mode = 'off' THEN 'Set archive_mode = on with a tool such as pgBackRest, Barman or WAL-G, and restart the server.'
                 WHEN NOT (pg_catalog.pg_is_in_recovery() AND s.mode = 'on') AND (s.has_no_target OR s.is_failing)

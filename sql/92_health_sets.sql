@@ -33,7 +33,7 @@ SELECT pg_catalog.format('%s: %s', s.set_name, v.topic) AS subject, v.severity, 
                 THEN pg_catalog.format('the newest backup is %s old and was not verified yet', agent_backup.in_words(moment.now - newest.started_at))
                 ELSE pg_catalog.format('the newest backup %s at level %s, %s ago',
                                        CASE newest.verification_status WHEN 'success' THEN 'passed' WHEN 'warning' THEN 'passed with a warning' ELSE 'failed' END,
-                                       newest.verification_level, agent_backup.in_words(GREATEST(moment.now - newest.verified_at, '0'))) END,
+                                       newest.verification_level, agent_backup.in_words(moment.now - newest.verified_at)) END,
            CASE WHEN newest.backup_id IS NULL THEN pg_catalog.format('SELECT * FROM agent_backup.backup(%L);', s.set_name)
                 ELSE pg_catalog.format('SELECT * FROM agent_backup.verify(%L, %L, %L);', newest.backup_id, 'decode', s.set_name) END
     UNION ALL
@@ -50,7 +50,7 @@ SELECT pg_catalog.format('%s: %s', s.set_name, v.topic) AS subject, v.severity, 
                 THEN pg_catalog.format('the last drill took %s, more than the objective of %s', agent_backup.in_words(drill.duration), agent_backup.in_words(drill.rto))
                 WHEN drill.status = 'warning'
                 THEN 'the last drill restored the data, but not all checks passed'
-                ELSE pg_catalog.format('the last drill was %s ago and took %s', agent_backup.in_words(GREATEST(moment.now - drill.started_at, '0')),
+                ELSE pg_catalog.format('the last drill was %s ago and took %s', agent_backup.in_words(moment.now - drill.started_at),
                                        agent_backup.in_words(drill.duration)) END,
            pg_catalog.format('SELECT * FROM agent_backup.drill(%L);', s.set_name)
     UNION ALL

@@ -80,7 +80,7 @@ SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
           THEN 'yes' ELSE 'no' END,
      CASE WHEN j.status = 'failed' AND (b.backup_id IS NULL OR j.started_at >= b.started_at) THEN 'the last job failed: ' || j.error_message
           WHEN b.backup_id IS NULL THEN 'there is no backup'
-          ELSE pg_catalog.format('the last one is %s, %s old', b.status, agent_backup.in_words(GREATEST(moment.now - b.started_at, '0'))) END,
+          ELSE pg_catalog.format('the last one is %s, %s old', b.status, agent_backup.in_words(moment.now - b.started_at)) END,
      GREATEST(b.started_at, j.started_at)),
     (2, 'Backup files are created and non-zero',
      CASE WHEN b.backup_id IS NULL THEN 'not yet' WHEN b.size_bytes > 0 AND b.filled = b.tables AND b.status = 'complete' THEN 'yes' ELSE 'no' END,

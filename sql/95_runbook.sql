@@ -62,9 +62,9 @@ BEGIN
          WHERE newest IS NOT NULL
         -- 3. Restore data
         UNION ALL
-        SELECT '{record}', 3, m.ordinal, format('SELECT r.* FROM agent_backup.diff(%L, %L, %L) AS d, agent_backup.restore_record(%L, d.key, set_name => %L) AS r WHERE d.change = ''missing'';',
+        SELECT '{record}', 3, m.ordinal, format('SELECT r.* FROM agent_backup.diff(%L, %L, %L) AS d, agent_backup.restore_record(%L, d.key, with_parents => true, set_name => %L) AS r WHERE d.change = ''missing'';',
                                         m.display, m.backup_id, of_set, m.display, of_set),
-               'CHANGES DATA: puts every missing record back; for one, add AND d.key = ''{"column": value}'''
+               'CHANGES DATA: puts every missing record back, with those it refers to; for one, add AND d.key = ''{"column": value}'''
           FROM member m WHERE m.has_key AND m.backup_id IS NOT NULL
         UNION ALL
         SELECT '{table}', 3, 0, format('SELECT * FROM agent_backup.restore_plan(%L, set_name => %L);', newest, of_set), 'the plan; changes nothing'

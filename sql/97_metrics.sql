@@ -18,6 +18,7 @@ WITH moment AS MATERIALIZED (
 ), last_drill AS (
     SELECT DISTINCT ON (d.set_name) d.set_name, d.status, d.started_at, d.duration FROM agent_backup.drills d ORDER BY d.set_name, d.started_at DESC
 )
+-- Not COALESCE around GREATEST, which passes over a null: no backup would be one of this moment.
 SELECT 'agent_backup_backups' AS family, pg_catalog.jsonb_build_object('set', c.set_name, 'kind', c.kind, 'status', c.status) AS labels,
        pg_catalog.count(*)::double precision AS value
   FROM agent_backup.backup_catalog c GROUP BY c.set_name, c.kind, c.status
@@ -29,12 +30,12 @@ SELECT x.family, pg_catalog.jsonb_build_object('set', n.set_name), x.value
   FROM newest n
  CROSS JOIN moment
  CROSS JOIN LATERAL (VALUES
-       ('agent_backup_last_good_age_seconds', COALESCE(EXTRACT(epoch FROM GREATEST(moment.now - n.started_at, '0'))::double precision, 'Infinity')),
+       ('agent_backup_last_good_age_seconds', CASE WHEN n.started_at IS NULL THEN 'Infinity' ELSE GREATEST(EXTRACT(epoch FROM moment.now - n.started_at), 0)::double precision END),
        ('agent_backup_last_good_size_bytes', n.size_bytes::double precision),
        ('agent_backup_last_good_rows', n.row_count::double precision),
        ('agent_backup_last_good_duration_seconds', EXTRACT(epoch FROM n.finished_at - n.started_at)::double precision),
        ('agent_backup_last_verification_passed', CASE n.verdict WHEN 'failed' THEN 0 ELSE 1 END),
-       ('agent_backup_last_verification_age_seconds', COALESCE(EXTRACT(epoch FROM GREATEST(moment.now - n.verdict_at, '0'))::double precision, 'Infinity'))) AS x(family, value)
+       ('agent_backup_last_verification_age_seconds', CASE WHEN n.verdict_at IS NULL THEN 'Infinity' ELSE GREATEST(EXTRACT(epoch FROM moment.now - n.verdict_at), 0)::double precision END)) AS x(family, value)
  WHERE x.value IS NOT NULL AND (n.verdict IS NOT NULL OR x.family <> 'agent_backup_last_verification_passed')
 UNION ALL
 SELECT 'agent_backup_job_runs', pg_catalog.jsonb_build_object('set', r.set_name, 'job', r.job, 'status', r.status), pg_catalog.count(*)::double precision
@@ -49,7 +50,7 @@ SELECT 'agent_backup_jobs_overdue', pg_catalog.jsonb_build_object('set', s.set_n
   FROM agent_backup.sets s
 UNION ALL
 SELECT 'agent_backup_table_rpo_seconds', pg_catalog.jsonb_build_object('set', t.set_name, 'table', CASE t.schema_name WHEN 'public' THEN '' ELSE t.schema_name || '.' END || t.table_name),
-       COALESCE(EXTRACT(epoch FROM GREATEST(t.now - t.recoverable_at, '0'))::double precision, 'Infinity')
+       CASE WHEN t.recoverable_at IS NULL THEN 'Infinity' ELSE GREATEST(EXTRACT(epoch FROM t.now - t.recoverable_at), 0)::double precision END
   FROM agent_backup.recovery_state t WHERE t.relation IS NOT NULL
 UNION ALL
 SELECT x.family, pg_catalog.jsonb_build_object('set', d.set_name), x.value
