@@ -24,7 +24,8 @@ BEGIN
         SELECT s.name, s.place FROM unnest('{record,table,database,disaster}'::text[]) WITH ORDINALITY AS s(name, place)
          WHERE s.name = wanted OR wanted IS NULL
     ), member AS (
-        SELECT t.*, EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.relation AND i.indisprimary) AS has_key
+        SELECT t.*, EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.relation AND i.indisprimary) AS has_key,
+               EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.relation AND k.contype = 'f') AS has_references
           FROM agent_backup.recovery_state t
          WHERE t.set_name = of_set AND t.relation IS NOT NULL
     ), lines(scenarios, step, place, command, note) AS (
@@ -70,7 +71,8 @@ BEGIN
         SELECT '{table}', 3, 0, format('SELECT * FROM agent_backup.restore_plan(%L, set_name => %L);', newest, of_set), 'the plan; changes nothing'
          WHERE newest IS NOT NULL
         UNION ALL
-        SELECT '{table}', 3, m.ordinal, format('SELECT * FROM agent_backup.restore_table(%L, %L, set_name => %L, confirm => true);', m.display, m.backup_id, of_set), writes
+        SELECT '{table}', 3, m.ordinal, format('SELECT * FROM agent_backup.restore_table(%L, %L, set_name => %L, confirm => true);', m.display, m.backup_id, of_set),
+               writes || CASE WHEN m.has_references THEN '; where it refers to rows that are gone too, restore(..., tables => ...) takes both' ELSE '' END
           FROM member m WHERE m.backup_id IS NOT NULL
         UNION ALL
         SELECT '{table}', 3, m.ordinal, format('SELECT * FROM agent_backup.restore_table_as_of(%L, %L, confirm => true);', m.display,

@@ -73,7 +73,8 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/92_health_tables.sql", name = "health_tables", requires = ["recovery_state"]);
 extension_sql_file!("../sql/92_health_sets.sql", name = "health_sets", requires = ["recovery_state", "drills"]);
-extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["recovery_state", "jobs"]);
+extension_sql_file!("../sql/92_late_jobs.sql", name = "late_jobs", requires = ["recovery_state", "jobs"]);
+extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["late_jobs"]);
 extension_sql_file!("../sql/92_health_capture.sql", name = "health_capture", requires = ["recovery_state"]);
 extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
 extension_sql_file!(
@@ -81,7 +82,11 @@ extension_sql_file!(
     name = "health",
     requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_server"]
 );
-extension_sql_file!("../sql/94_rpo_rto.sql", name = "rpo_rto", requires = ["recovery_state", "jobs", "drills", "restores"]);
+extension_sql_file!(
+    "../sql/94_rpo_rto.sql",
+    name = "rpo_rto",
+    requires = ["recovery_state", "jobs", "drills", "restores"]
+);
 extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recovery_state", "jobs", "drills"]);
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["recovery_state"]);

@@ -34,8 +34,8 @@ fn with_all() -> Database<'static> {
          SELECT agent_backup.add_table(set_name, 'T "1"') FROM agent_backup.sets WHERE set_name LIKE 'a %';
          SELECT agent_backup.backup(set_name), agent_backup.verify('latest', 'decode', set_name), agent_backup.drill(set_name) FROM agent_backup.sets WHERE set_name LIKE 'a %';
          SELECT agent_backup.track('T "1"');
-         INSERT INTO agent_backup.job_runs (set_name, job, status, started_at, finished_at, error_message, pid)
-         VALUES ('agent_sdk', 'daily', 'success', now(), now(), NULL, 1), ('agent_sdk', 'daily', 'failed', now(), now(), 'why', 1)"#,
+         INSERT INTO agent_backup.job_runs (set_name, job, status, started_at, finished_at, error_message, pid, run_by)
+         VALUES ('agent_sdk', 'daily', 'success', now(), now(), NULL, 1, 'me'), ('agent_sdk', 'daily', 'failed', now(), now(), 'why', 1, 'me')"#,
     );
     db
 }
@@ -93,8 +93,17 @@ fn promtool_finds_no_fault_in_the_metrics() {
 #[test]
 fn promtool_passes_the_rules_and_their_test() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
-        let output = Command::new(program("usr/bin/promtool")).args(arguments).current_dir(root().join("contrib")).output().unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(program("usr/bin/promtool"))
+            .args(arguments)
+            .current_dir(root().join("contrib"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -107,7 +116,8 @@ struct Exporter {
 impl Exporter {
     fn start(db: &Database, role: &str) -> Exporter {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dsn = format!("user={role} host={} dbname={} sslmode=disable", db.cluster().socket_dir().display(), db.name());
+        let dsn =
+            format!("user={role} host={} dbname={} sslmode=disable", db.cluster().socket_dir().display(), db.name());
         let child = Command::new(program("usr/bin/prometheus-postgres-exporter"))
             .args(["--disable-default-metrics", "--disable-settings-metrics", "--extend.query-path"])
             .arg(root().join("contrib/postgres_exporter.yaml"))
@@ -170,8 +180,14 @@ fn postgres_exporter_gives_each_of_our_metrics() {
     for name in declared {
         assert!(scraped.lines().any(|line| line.starts_with(&format!("{name}{{"))), "{name} is not in\n{scraped}");
     }
-    assert!(scraped.contains("pg_exporter_last_scrape_error") && scraped.contains("pg_exporter_last_scrape_error 0"), "{scraped}");
-    assert!(!scraped.contains("pg_exporter_user_queries_load_error{") || !scraped.contains("queries_load_error{} 1"), "{scraped}");
+    assert!(
+        scraped.contains("pg_exporter_last_scrape_error") && scraped.contains("pg_exporter_last_scrape_error 0"),
+        "{scraped}"
+    );
+    assert!(
+        !scraped.contains("pg_exporter_user_queries_load_error{") || !scraped.contains("queries_load_error{} 1"),
+        "{scraped}"
+    );
     db.run(&format!("DROP ROLE {role}"));
 }
 

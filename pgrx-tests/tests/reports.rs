@@ -96,17 +96,25 @@ fn objectives_are_never_looser_than_those_of_the_set() {
 #[test]
 fn objectives_are_measured_by_drills_and_restores() {
     let db = with_set();
-    let query = "SELECT scenario, rto_measured IS NOT NULL, rto_measured_by, met, reason FROM agent_backup.rpo_rto_report";
+    let query =
+        "SELECT scenario, rto_measured IS NOT NULL, rto_measured_by, met, reason FROM agent_backup.rpo_rto_report";
     let unknown = lines(&mut db.client(), query);
     assert_eq!(unknown[1], "table corrupted|f|||no restore was timed yet");
     assert_eq!(unknown[3], "complete data loss|f||f|no copy is off-site: all would be lost");
     db.run("SELECT agent_backup.drill('s')");
     let drilled = lines(&mut db.client(), query);
     assert!(drilled[1].starts_with("table corrupted|t|drill 1, "), "{drilled:?}");
-    assert!(drilled[2].starts_with("database failure|t|drill 1, ") && drilled[2].ends_with("|t|within both objectives"), "{drilled:?}");
+    assert!(
+        drilled[2].starts_with("database failure|t|drill 1, ") && drilled[2].ends_with("|t|within both objectives"),
+        "{drilled:?}"
+    );
     db.run("DELETE FROM a WHERE id = 3; SELECT agent_backup.restore_record('a', '3', set_name => 's'); SELECT agent_backup.restore_table('a', set_name => 's', confirm => true)");
     let restored = lines(&mut db.client(), query);
-    assert!(restored[0].starts_with("single record deleted|t|restore 1, ") && restored[1].starts_with("table corrupted|t|restore 2, "), "{restored:?}");
+    assert!(
+        restored[0].starts_with("single record deleted|t|restore 1, ")
+            && restored[1].starts_with("table corrupted|t|restore 2, "),
+        "{restored:?}"
+    );
     db.run("UPDATE agent_backup.drills SET duration = '3 hours'");
     let slow = lines(&mut db.client(), query);
     assert!(slow[2].ends_with("|f|the last one took 3 h"), "{slow:?}");
@@ -115,7 +123,8 @@ fn objectives_are_measured_by_drills_and_restores() {
 #[test]
 fn loss_is_told_now_and_at_its_worst() {
     let db = with_set();
-    let query = "SELECT rpo_now, rpo_worst_30_days, met FROM agent_backup.rpo_rto_report WHERE scenario = 'database failure'";
+    let query =
+        "SELECT rpo_now, rpo_worst_30_days, met FROM agent_backup.rpo_rto_report WHERE scenario = 'database failure'";
     db.run(
         "UPDATE agent_backup.backup_catalog SET started_at = date_trunc('hour', now()), finished_at = now(); SELECT agent_backup.drill('s');
          INSERT INTO agent_backup.pruned_backups SELECT 'p' || n, 's', 'full', 'complete', n <> 3, date_trunc('hour', now()) - n * interval '1 day', now(), 1, 1, NULL, '{old}', now(), 'me'
@@ -137,7 +146,10 @@ fn captured_tables_lose_nothing_but_with_the_database() {
     let query = "SELECT scenario, rpo_now, reason FROM agent_backup.rpo_rto_report";
     let rows = lines_at(&db, "3 hours", query);
     assert!(rows[0].starts_with("single record deleted|00:00:00|"), "{rows:?}");
-    assert!(rows[2].starts_with("database failure|03:00:00|") || rows[2].starts_with("database failure|02:59:"), "{rows:?}");
+    assert!(
+        rows[2].starts_with("database failure|03:00:00|") || rows[2].starts_with("database failure|02:59:"),
+        "{rows:?}"
+    );
     assert!(rows[2].contains("would be lost"), "{rows:?}");
 }
 
@@ -151,7 +163,10 @@ fn the_checklist_is_filled_by_what_was_done() {
     db.run("SELECT verify_daily_backups(); SELECT agent_backup.drill()");
     let rows = lines(&mut db.client(), "SELECT item, status, evidence FROM agent_backup.checklist");
     assert_eq!(rows.len(), 8);
-    assert_eq!(rows[6], "Application can query restored data|not yet|no query of the application is in agent_backup.drill_queries");
+    assert_eq!(
+        rows[6],
+        "Application can query restored data|not yet|no query of the application is in agent_backup.drill_queries"
+    );
     assert_eq!(rows.iter().filter(|row| row.contains("|yes|")).count(), 7, "{rows:#?}");
     db.run("INSERT INTO agent_backup.drill_queries VALUES ('agent_sdk', 'q', 'SELECT * FROM agent_approvals'); SELECT agent_backup.drill()");
     assert_eq!(statuses(&db), ["yes"; 8]);
@@ -176,9 +191,12 @@ fn the_checklist_says_no_where_something_failed() {
 #[test]
 fn every_command_of_the_runbook_runs_as_it_is_printed() {
     let db = with_demo();
-    db.run("SELECT agent_backup.track('AgentFeedback'); DELETE FROM \"AgentFeedback\" WHERE id IN (SELECT id FROM \"AgentFeedback\" ORDER BY id LIMIT 2)");
+    db.run("SELECT agent_backup.track('AgentFeedback')");
     let commands: Vec<(String, String)> = {
-        let rows = db.client().query("SELECT incident, command FROM agent_backup.runbook() WHERE command IS NOT NULL", &[]).unwrap();
+        let rows = db
+            .client()
+            .query("SELECT incident, command FROM agent_backup.runbook() WHERE command IS NOT NULL", &[])
+            .unwrap();
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     };
     assert!(commands.len() > 60, "{commands:#?}");
@@ -192,10 +210,15 @@ fn every_command_of_the_runbook_runs_as_it_is_printed() {
 fn the_runbook_brings_back_what_was_lost() {
     let db = with_demo();
     let mut client = db.client();
-    client.batch_execute("CREATE TABLE before AS SELECT * FROM \"AgentFeedback\"; DELETE FROM \"AgentFeedback\" WHERE id % 7 = 0").unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE before AS SELECT * FROM \"AgentFeedback\"; DELETE FROM \"AgentFeedback\" WHERE id % 7 = 0",
+        )
+        .unwrap();
     let missing = "SELECT (SELECT count(*) FROM before) - (SELECT count(*) FROM \"AgentFeedback\")";
     assert!(one::<i64>(&mut client, missing) > 2);
-    let command = "SELECT command FROM agent_backup.runbook('record') WHERE step = 3 AND command LIKE '%\"AgentFeedback\"%'";
+    let command =
+        "SELECT command FROM agent_backup.runbook('record') WHERE step = 3 AND command LIKE '%\"AgentFeedback\"%'";
     let command: String = one(&mut client, command);
     client.batch_execute(&command).unwrap();
     assert_eq!(one::<i64>(&mut client, missing), 0);
@@ -217,7 +240,10 @@ fn the_runbook_names_what_is_here() {
     let steps = lines(&mut db.client(), "SELECT command FROM agent_backup.runbook('table')");
     assert!(steps.contains(&"REFRESH MATERIALIZED VIEW public.mv_agent_queue_realtime;".to_owned()), "{steps:#?}");
     let error = refused(&mut db.client(), "SELECT * FROM agent_backup.runbook('flood')");
-    assert_eq!((error.code.as_str(), error.message.as_str()), ("22023", "invalid scenario: it is \"flood\", not record, table, database or disaster"));
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("22023", "invalid scenario: it is \"flood\", not record, table, database or disaster")
+    );
     assert_eq!(refused(&mut db.client(), "SELECT * FROM agent_backup.runbook(NULL, 'nobody')").code, "42704");
     assert_no_trash(&db, &[]);
 }
@@ -225,7 +251,10 @@ fn the_runbook_names_what_is_here() {
 #[test]
 fn the_check_of_row_level_security_sees_flags_policies_and_mixed_case() {
     let db = with_demo();
-    let command: String = one(&mut db.client(), "SELECT command FROM agent_backup.runbook('table') WHERE command LIKE '%relrowsecurity%'");
+    let command: String = one(
+        &mut db.client(),
+        "SELECT command FROM agent_backup.runbook('table') WHERE command LIKE '%relrowsecurity%'",
+    );
     assert_eq!(lines(&mut db.client(), &command), Vec::<String>::new());
     db.run("ALTER TABLE \"AgentFeedback\" DISABLE ROW LEVEL SECURITY; DROP POLICY auditor_reads ON data_quality_log; DROP POLICY app_logs ON data_quality_log");
     assert_eq!(lines(&mut db.client(), &command), ["public|AgentFeedback|f|2", "public|data_quality_log|t|0"]);
@@ -234,15 +263,27 @@ fn the_check_of_row_level_security_sees_flags_policies_and_mixed_case() {
 #[test]
 fn the_platform_is_told_and_its_own_backups_are_left_to_its_console() {
     let db = database();
-    let report = |db: &Database| lines(&mut db.client(), "SELECT topic, value, note FROM agent_backup.platform_report()");
+    let report =
+        |db: &Database| lines(&mut db.client(), "SELECT topic, value, note FROM agent_backup.platform_report()");
     let rows = report(&db);
-    for topic in ["server|PostgreSQL ", "agent_backup|", "wal_level|", "WAL archiving|off|", "data checksums|", "pg_cron|not loaded|", "hosting platform|none known|"] {
+    for topic in [
+        "server|PostgreSQL ",
+        "agent_backup|",
+        "wal_level|",
+        "WAL archiving|off|",
+        "data checksums|",
+        "pg_cron|not loaded|",
+        "hosting platform|none known|",
+    ] {
         assert!(rows.iter().any(|row| row.starts_with(topic)), "{topic} in {rows:#?}");
     }
     db.run("CREATE ROLE supabase_admin");
     let rows = report(&db);
     db.run("DROP ROLE supabase_admin");
-    assert!(rows.iter().any(|row| row.starts_with("hosting platform|Supabase|") && row.contains("console")), "{rows:#?}");
+    assert!(
+        rows.iter().any(|row| row.starts_with("hosting platform|Supabase|") && row.contains("console")),
+        "{rows:#?}"
+    );
 }
 
 /// "Recent backups", "Alert on Backup Failures" and steps 4 and 5, as they are written there.
