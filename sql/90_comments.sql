@@ -49,3 +49,4 @@ COMMENT ON FUNCTION agent_backup.recent_verifications IS 'Rows of backup_verific
 COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as commands for this database: scenario record, table, database or disaster; null for all';
 COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
 COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';
+COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';

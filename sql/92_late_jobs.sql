@@ -12,7 +12,7 @@ SELECT e.set_name, e.job, e.scheduled_at, COALESCE(r.started_at, e.scheduled_at)
        r.status, r.started_at, r.finished_at, r.error_message, moment.now,
        moment.now > COALESCE(r.started_at, e.scheduled_at) + e.period * 1.5 AS overdue,
        NULL::boolean AS active,
-       r.status = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = r.pid) AS died
+       r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = r.pid) AS died
   FROM expected e
  CROSS JOIN moment
   LEFT JOIN LATERAL (

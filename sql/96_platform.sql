@@ -21,8 +21,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' 
           FROM pg_extension e LEFT JOIN pg_available_extensions a ON a.name = e.extname WHERE e.extname = 'agent_backup'
         UNION ALL
         SELECT 3, 'backup directory', COALESCE(NULLIF(current_setting('agent_backup.directory', true), ''), 'agent_backup in the data directory'),
-               CASE WHEN COALESCE(current_setting('agent_backup.directory', true), '') = '' THEN 'on the disk of the database: set agent_backup.directory'
-                    ELSE 'set by agent_backup.directory' END
+               CASE WHEN COALESCE(current_setting('agent_backup.directory', true), '') = '' THEN 'agent_backup.directory is not set' ELSE 'set by agent_backup.directory' END
+        UNION ALL
+        SELECT 4, 'disk of the backups', COALESCE(pg_size_pretty(d.free_bytes) || ' free', 'unknown'),
+               COALESCE(d.failure, format('of %s; backups take %s%s', pg_size_pretty(d.total_bytes), pg_size_pretty(d.used_by_backups_bytes),
+                                          CASE WHEN d.same_disk_as_database THEN '; the database is on it too' ELSE '' END))
+          FROM agent_backup.disk_state() AS d
         UNION ALL
         SELECT 5, 'wal_level', current_setting('wal_level'),
                CASE current_setting('wal_level') WHEN 'minimal' THEN 'no archiving, standby or backup of the whole server is possible' ELSE 'enough for archiving and standbys' END

@@ -61,6 +61,14 @@ SELECT x.family, pg_catalog.jsonb_build_object('set', d.set_name), x.value
        ('agent_backup_drill_duration_seconds', EXTRACT(epoch FROM d.duration)::double precision),
        ('agent_backup_drill_age_seconds', EXTRACT(epoch FROM GREATEST(moment.now - d.started_at, '0'))::double precision)) AS x(family, value)
 UNION ALL
+SELECT x.family, '{}', x.value
+  FROM agent_backup.disk_state() AS d
+ CROSS JOIN LATERAL (VALUES
+       ('agent_backup_disk_free_bytes', d.free_bytes::double precision),
+       ('agent_backup_disk_total_bytes', d.total_bytes::double precision),
+       ('agent_backup_disk_used_bytes', d.used_by_backups_bytes::double precision)) AS x(family, value)
+ WHERE x.value IS NOT NULL
+UNION ALL
 SELECT 'agent_backup_capture_gaps', pg_catalog.jsonb_build_object('table', CASE t.schema_name WHEN 'public' THEN '' ELSE t.schema_name || '.' END || t.table_name),
        (SELECT pg_catalog.count(*) FROM agent_backup.capture_gaps g WHERE g.tracked_id = t.tracked_id AND g.noted_at > moment.now - interval '30 days')::double precision
   FROM agent_backup.tracked t CROSS JOIN moment WHERE t.ended_at IS NULL
@@ -97,9 +105,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
         (15, 'agent_backup_drill_age_seconds', 'gauge', 'Time since the last recovery drill'),
         (16, 'agent_backup_disk_free_bytes', 'gauge', 'Free space on the disk of the backups'),
         (17, 'agent_backup_disk_total_bytes', 'gauge', 'Size of the disk of the backups'),
-        (18, 'agent_backup_capture_gaps', 'gauge', 'Gaps of the last 30 days in the captured changes of a table'),
-        (19, 'agent_backup_log_rows', 'gauge', 'Captured changes in the log, as the server estimates'),
-        (20, 'agent_backup_health', 'gauge', 'Rows of the view health')
+        (18, 'agent_backup_disk_used_bytes', 'gauge', 'Bytes of all files in the directory of the backups'),
+        (19, 'agent_backup_capture_gaps', 'gauge', 'Gaps of the last 30 days in the captured changes of a table'),
+        (20, 'agent_backup_log_rows', 'gauge', 'Captured changes in the log, as the server estimates'),
+        (21, 'agent_backup_health', 'gauge', 'Rows of the view health')
     ), line AS (
         SELECT f.place, f.name, f.type, f.help, s.labels,
                format('%s%s%s %s', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END,

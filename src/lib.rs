@@ -76,11 +76,16 @@ extension_sql_file!("../sql/92_health_sets.sql", name = "health_sets", requires 
 extension_sql_file!("../sql/92_late_jobs.sql", name = "late_jobs", requires = ["recovery_state", "jobs"]);
 extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["late_jobs"]);
 extension_sql_file!("../sql/92_health_capture.sql", name = "health_capture", requires = ["recovery_state"]);
+extension_sql_file!(
+    "../sql/92_health_disk.sql",
+    name = "health_disk",
+    requires = ["recovery_state", api::retention::disk_space]
+);
 extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
 extension_sql_file!(
     "../sql/93_health.sql",
     name = "health",
-    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_server"]
+    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_disk", "health_server"]
 );
 extension_sql_file!(
     "../sql/94_rpo_rto.sql",
@@ -89,7 +94,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recovery_state", "jobs", "drills"]);
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
-extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["recovery_state"]);
+extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 

@@ -70,6 +70,7 @@ fn metrics_are_open_metrics_with_labels_as_they_are() {
         "agent_backup_table_rpo_seconds [('set', 'agent_sdk'), ('table', 'agent_approvals')] inf".into(),
         "agent_backup_job_runs_total [('job', 'daily'), ('set', 'agent_sdk'), ('status', 'failed')] 1".into(),
         format!("agent_backup_table_rpo_seconds [{sets}, ('table', 'T \"1\"')] 0"),
+        "agent_backup_disk_free_bytes [] ".into(),
         "agent_backup_capture_gaps [('table', 'T \"1\"')] 0".into(),
         "agent_backup_health [('severity', 'WARNING')]".into(),
     ] {
@@ -178,7 +179,10 @@ fn postgres_exporter_gives_each_of_our_metrics() {
     let declared = declared();
     assert!(declared.len() > 15, "{declared:?}");
     for name in declared {
-        assert!(scraped.lines().any(|line| line.starts_with(&format!("{name}{{"))), "{name} is not in\n{scraped}");
+        assert!(
+            scraped.lines().any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "))),
+            "{name} is not in\n{scraped}"
+        );
     }
     assert!(
         scraped.contains("pg_exporter_last_scrape_error") && scraped.contains("pg_exporter_last_scrape_error 0"),

@@ -18,7 +18,7 @@ mod read;
 mod reconcile;
 mod record;
 mod restore;
-mod retention;
+pub mod retention;
 pub mod sets;
 mod track;
 mod undo;
