@@ -4,7 +4,7 @@
 mod healthy;
 
 use agent_backup_suite::assert_no_trash;
-use healthy::{TABLE, about, back_up, flip_a_byte, health_at, says, with_set};
+use healthy::{Row, TABLE, about, back_up, flip_a_byte, health_at, says, with_set};
 
 #[test]
 fn a_table_that_was_never_backed_up_fails() {

@@ -1,5 +1,5 @@
 //! What the tests of health share: a set, its health at some time, and what a row must say.
-#![allow(dead_code, reason = "not every test binary needs all of it")]
+#![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::path::Path;
 
