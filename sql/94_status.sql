@@ -104,7 +104,8 @@ SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
      CASE WHEN d.drill_id IS NULL THEN 'not yet' WHEN d.status <> 'failed' AND t.restored > 0 AND t.not_restored = 0 THEN 'yes' ELSE 'no' END,
      CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
           WHEN d.status = 'failed' THEN pg_catalog.format('drill %s failed after %s tables', d.drill_id, t.restored)
-          ELSE pg_catalog.format('%s tables with %s rows equal the backup, %s do not', t.restored, d.row_count, t.not_restored) END,
+          ELSE pg_catalog.format('%s tables with %s rows equal the backup%s', t.restored, d.row_count,
+                                 CASE WHEN t.not_restored > 0 THEN pg_catalog.format(', %s could not be compared', t.not_restored) END) END,
      d.finished_at),
     (6, 'RLS policies preserved after restore',
      CASE WHEN t.policies IS NULL THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.policies_status = 'ok' THEN 'yes' ELSE 'no' END,

@@ -32,7 +32,7 @@ BEGIN
         -- 1. Assess damage
         SELECT '{table,database,disaster}'::text[], 1, 1::bigint, format('SELECT * FROM agent_backup.assess(%L);', of_set), 'ok, changed, or lost rows: against the newest good backup'
         UNION ALL
-        SELECT '{record}', 1, 2, format('SELECT change, key, backup_row FROM agent_backup.diff(%L, %L, %L) WHERE change = ''missing'';', m.display, m.backup_id, of_set),
+        SELECT '{record}', 1, m.ordinal, format('SELECT change, key, backup_row FROM agent_backup.diff(%L, %L, %L) WHERE change = ''missing'';', m.display, m.backup_id, of_set),
                'records of ' || m.display || ' that the backup has and the table has not'
           FROM member m WHERE m.has_key AND m.backup_id IS NOT NULL
         UNION ALL
@@ -56,10 +56,10 @@ BEGIN
         SELECT '{table,database,disaster}', 2, 3, format('SELECT schema_name, table_name, format, row_count FROM agent_backup.backup_files WHERE backup_id = %L;', newest), 'what is in it'
          WHERE newest IS NOT NULL
         UNION ALL
-        SELECT '{record,table}', 2, 4, format('SELECT * FROM agent_backup.recovery_points(%L);', m.display), 'the moments that ' || m.display || ' can be brought back to'
+        SELECT '{record,table}', 2, 4 + m.ordinal, format('SELECT * FROM agent_backup.recovery_points(%L);', m.display), 'the moments that ' || m.display || ' can be brought back to'
           FROM member m WHERE m.captured_since IS NOT NULL
         UNION ALL
-        SELECT '{table,database,disaster}', 2, 5, format('SELECT * FROM agent_backup.verify(%L, ''decode'', %L);', newest, of_set), 'whether it is whole'
+        SELECT '{table,database,disaster}', 2, 1000, format('SELECT * FROM agent_backup.verify(%L, ''decode'', %L);', newest, of_set), 'whether it is whole'
          WHERE newest IS NOT NULL
         -- 3. Restore data
         UNION ALL
