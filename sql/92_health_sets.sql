@@ -52,7 +52,7 @@ SELECT pg_catalog.format('%s: %s', s.set_name, v.topic) AS subject, v.severity, 
                 THEN 'the last drill restored the data, but not all checks passed'
                 ELSE pg_catalog.format('the last drill was %s ago and took %s', agent_backup.in_words(moment.now - drill.started_at),
                                        agent_backup.in_words(drill.duration)) END,
-           pg_catalog.format('SELECT * FROM agent_backup.drill(%L);', s.set_name)
+           pg_catalog.format(CASE WHEN good.backup_id IS NULL THEN 'SELECT * FROM agent_backup.backup(%L);' ELSE 'SELECT * FROM agent_backup.drill(%L);' END, s.set_name)
     UNION ALL
     SELECT 'maximum age', CASE WHEN moment.now - good.started_at > s.max_age THEN 'WARNING' ELSE 'OK' END,
            CASE WHEN moment.now - good.started_at > s.max_age THEN good.started_at + s.max_age END,

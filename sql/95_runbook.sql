@@ -45,7 +45,7 @@ BEGIN
         UNION ALL
         SELECT '{database,disaster}', 2, 0, 'CREATE EXTENSION IF NOT EXISTS agent_backup;', 'on a new server: install it first, and give it the same agent_backup.directory'
         UNION ALL
-        SELECT '{database,disaster}', 2, 1, 'SELECT * FROM agent_backup.reconcile();',
+        SELECT '{database,disaster}', 2, 1, format('SELECT * FROM agent_backup.reconcile(%L);', of_set),
                'lists the backups whose files are in ' || directory || CASE s.name WHEN 'disaster' THEN '; copy them there first from where your copies are' ELSE '' END
           FROM scene s WHERE s.name IN ('database', 'disaster')
         UNION ALL

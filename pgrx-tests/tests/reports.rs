@@ -324,3 +324,29 @@ fn the_alert_of_the_first_document_shows_damage_and_missing_days() {
     let late = lines(&mut db.client(), ALERT);
     assert_eq!(late.iter().filter(|row| row.contains("|WARNING|")).count(), 3, "{late:?}");
 }
+
+#[test]
+fn names_are_quoted_in_what_is_to_be_pasted() {
+    let db = database();
+    let set = "E'we\\'ird \"s\" %s\\n-- \\\\'";
+    let table = "\"S 'x\".\"T \"\"%I; --\n'x\"";
+    db.run(&format!(
+        "SELECT agent_backup.drop_set('agent_sdk'); SELECT agent_backup.create_set({set}); CREATE SCHEMA \"S 'x\"; CREATE TABLE {table} (id int PRIMARY KEY);
+         CREATE MATERIALIZED VIEW \"S 'x\".\"M v\" AS SELECT * FROM {table};
+         SELECT agent_backup.add_table({set}, oid::regclass) FROM pg_class WHERE relname LIKE 'T \"%' AND relkind = 'r';"
+    ));
+    let run = |query: &str| {
+        let rows = db.client().query(query, &[]).unwrap();
+        for command in rows.iter().map(|row| row.get::<_, String>(0)) {
+            db.run(&format!("SET client_min_messages = error; BEGIN; {command} ROLLBACK;"));
+        }
+        rows.len()
+    };
+    assert!(run("SELECT action FROM agent_backup.health WHERE action LIKE 'SELECT * FROM agent_backup.backup(%'") >= 2);
+    db.run(&format!("SELECT agent_backup.backup({set}); SELECT agent_backup.track(oid::regclass::text) FROM pg_class WHERE relname LIKE 'T \"%' AND relkind = 'r'"));
+    assert!(
+        run(&format!(
+            "SELECT command FROM agent_backup.runbook(NULL, {set}) WHERE command NOT LIKE '%restore_table_as_of%'"
+        )) > 40
+    );
+}
