@@ -10,6 +10,7 @@ mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_history; // … reads that log
+mod journal_jobs; // … of jobs and their schedules
 mod journal_restores; // … of restores
 mod journal_sets; // … of the sets
 mod journal_tracking; // … of what is tracked
@@ -65,6 +66,17 @@ extension_sql_file!(
     requires = ["sets", "capture", api::incremental::backup_agent_incremental]
 );
 extension_sql_file!("../sql/87_jobs.sql", name = "jobs", requires = ["sets"]);
+extension_sql_file!(
+    "../sql/88_run_job.sql",
+    name = "run_job",
+    requires = ["jobs", api::job::begin_job, api::job::do_job, api::job::end_job]
+);
+extension_sql_file!(
+    "../sql/89_schedules.sql",
+    name = "schedules",
+    requires =
+        ["jobs", api::schedule::next_due, api::schedule::last_due, api::schedule::job_is_active, api::clock::moment]
+);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -1,7 +1,11 @@
 //! What will be done, as plain data.
 
+pub mod cron;
+pub mod crontab;
 pub mod incrementals;
+pub mod jobs;
 pub mod names;
+pub mod payload;
 
 use std::fmt;
 

@@ -14,6 +14,7 @@ mod file; // Directory: the held descriptor, its lock, its subdirectories
 mod registry; // staging files of this process, for an abrupt exit
 mod rule; // which paths, names and directories are acceptable
 mod staged; // StagedFile: write, then publish
+mod system; // the user that the server runs as
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub use file::{Directory, DirectoryLock};
 pub use registry::remove_all_staged;
 pub use rule::DirectoryRule;
 pub use staged::{Published, StagedFile};
+pub use system::{may_write, system_user};
