@@ -24,9 +24,9 @@ BEGIN
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
             GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT, code = RETURNED_SQLSTATE,
                 detail_text = PG_EXCEPTION_DETAIL, hint_text = PG_EXCEPTION_HINT;
-            step.is_last := true;
         END;
-        EXIT WHEN failure IS NOT NULL OR step.is_last;
+        EXIT WHEN failure IS NOT NULL;
+        EXIT WHEN step.is_last;
         COMMIT;
     END LOOP;
     PERFORM agent_backup.end_job(run.run_id, pg_catalog.array_to_string(told, '; '), failure, code);
