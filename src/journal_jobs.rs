@@ -203,9 +203,10 @@ pub fn on_the_wall(moment: TimestampWithTimeZone) -> Result<(String, String)> {
 /// Whether pg_cron, if it is in this database, still has a job as it was scheduled.
 pub fn is_active(set: &str, name: &str) -> Result<Option<bool>> {
     as_owner(|| {
-        let query = "SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL \
-            AND coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('cron.job')::oid, 'SELECT'), false) \
-            AND NOT pg_catalog.row_security_active(pg_catalog.to_regclass('cron.job')::oid)";
+        let query = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+                            AND NOT pg_catalog.row_security_active(c.oid) \
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            WHERE n.nspname = 'cron' AND c.relname = 'job'";
         if !sql::rows(query, &[], |row| row.required::<bool>(1))?.contains(&true) {
             return Ok(None);
         }

@@ -34,9 +34,11 @@ pub struct NewJob {
     pub command: String,
 }
 
+/// Names in the schema cron cannot be looked up without the right to use it.
 const HERE: &str = "SELECT e.extversion, pg_catalog.has_schema_privilege('cron', 'USAGE'), \
-    coalesce(pg_catalog.has_function_privilege( \
-        pg_catalog.to_regprocedure('cron.schedule_in_database(text,text,text,text,text,boolean)')::pg_catalog.oid, 'EXECUTE'), false) \
+    (SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')), false) \
+       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
+      WHERE n.nspname OPERATOR(pg_catalog.=) 'cron' AND p.proname OPERATOR(pg_catalog.=) 'schedule_in_database') \
     FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'pg_cron'";
 
 impl PgCron {

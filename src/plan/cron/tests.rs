@@ -142,7 +142,7 @@ fn crontab() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn each_time_is_the_first_one_that_the_fields_allow(text in crontab(), days in 0..4000_i64, seconds in 0..86_400_i64) {
         let Ok(schedule) = Schedule::parse(&text, Dialect::Crontab) else {
