@@ -5,8 +5,9 @@ CREATE TABLE agent_backup.scheduled_jobs (
     schedule     text NOT NULL CHECK (schedule <> ''),
     time_zone    text NOT NULL,
     cron_job     text NOT NULL CHECK (cron_job <> ''),
-    scheduled_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    scheduled_by text NOT NULL DEFAULT SESSION_USER,
+    scheduled_at timestamptz NOT NULL,
+    scheduled_by text NOT NULL,
+    told_due     timestamptz,
     PRIMARY KEY (set_name, job)
 );
 COMMENT ON TABLE agent_backup.scheduled_jobs IS 'Jobs that schedule() gave to pg_cron; read them through the view schedules';
@@ -16,7 +17,8 @@ COMMENT ON COLUMN agent_backup.scheduled_jobs.schedule IS 'When, as crontab(5) h
 COMMENT ON COLUMN agent_backup.scheduled_jobs.time_zone IS 'Time zone of that: pg_cron''s, not the session''s';
 COMMENT ON COLUMN agent_backup.scheduled_jobs.cron_job IS 'What pg_cron calls it';
 COMMENT ON COLUMN agent_backup.scheduled_jobs.scheduled_at IS 'When it was scheduled so';
-COMMENT ON COLUMN agent_backup.scheduled_jobs.scheduled_by IS 'Role of the session';
+COMMENT ON COLUMN agent_backup.scheduled_jobs.scheduled_by IS 'Role that it runs as';
+COMMENT ON COLUMN agent_backup.scheduled_jobs.told_due IS 'The moment that it should have run at, and did not, that listeners were last told of';
 
 CREATE TABLE agent_backup.job_runs (
     run_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -29,7 +31,8 @@ CREATE TABLE agent_backup.job_runs (
     error_message text,
     error_code    text CHECK (error_code ~ '^[0-9A-Z]{5}$'),
     pid           integer NOT NULL,
-    run_by        text NOT NULL DEFAULT SESSION_USER,
+    run_by        text NOT NULL,
+    session_start timestamptz,
     CHECK (finished_at >= started_at),
     CHECK ((status = 'running') = (finished_at IS NULL)),
     CHECK ((status = 'failed') = (error_message IS NOT NULL))
@@ -46,7 +49,8 @@ COMMENT ON COLUMN agent_backup.job_runs.summary IS 'What it did, in words';
 COMMENT ON COLUMN agent_backup.job_runs.error_message IS 'Why it failed';
 COMMENT ON COLUMN agent_backup.job_runs.error_code IS 'SQLSTATE of that; null where parts of the work failed';
 COMMENT ON COLUMN agent_backup.job_runs.pid IS 'Process of the session';
-COMMENT ON COLUMN agent_backup.job_runs.run_by IS 'Role of the session';
+COMMENT ON COLUMN agent_backup.job_runs.run_by IS 'Role that it ran as';
+COMMENT ON COLUMN agent_backup.job_runs.session_start IS 'When the session began: another one may get the same process number';
 
 -- Whoever calls it, a job, a person or an application's own schedule.
 CREATE TABLE agent_backup.incremental_runs (

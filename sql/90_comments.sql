@@ -50,3 +50,12 @@ COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as command
 COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
 COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';
 COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';
+COMMENT ON FUNCTION agent_backup.begin_job IS 'Part of run_job: begins a run, or writes down that it was refused';
+COMMENT ON FUNCTION agent_backup.do_job IS 'Part of run_job: does the next part of the work';
+COMMENT ON FUNCTION agent_backup.end_job IS 'Part of run_job: writes down how a run ended, and tells who listens on the channel agent_backup';
+COMMENT ON FUNCTION agent_backup.schedule IS 'Gives the jobs of a set to pg_cron, each with the five fields of a crontab, or null for not at all';
+COMMENT ON FUNCTION agent_backup.unschedule IS 'Takes the jobs of a set, or one of them, from pg_cron';
+COMMENT ON FUNCTION agent_backup.crontab IS 'A file for /etc/cron.d that runs the jobs of a set by psql, for a server without pg_cron';
+COMMENT ON FUNCTION agent_backup.next_due IS 'The first moment after one that a schedule names, both in the time zone of the schedule';
+COMMENT ON FUNCTION agent_backup.last_due IS 'The last moment until one that a schedule names, both in the time zone of the schedule';
+COMMENT ON FUNCTION agent_backup.job_is_active IS 'Part of the view schedules: whether pg_cron has a job as it was scheduled; null where it is in another database';

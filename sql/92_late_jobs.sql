@@ -1,23 +1,19 @@
--- Which jobs are late: by how often a job of its kind is expected.
+-- Which jobs are late, by their schedules.
 CREATE VIEW agent_backup.late_jobs AS
 WITH moment AS MATERIALIZED (
     SELECT agent_backup.clock() AS now
-), expected AS (
-    SELECT j.set_name, j.job, j.scheduled_at,
-           CASE j.job WHEN 'hourly' THEN interval '1 hour' WHEN 'weekly' THEN interval '7 days' WHEN 'monthly' THEN interval '31 days'
-                ELSE interval '1 day' END AS period
-      FROM agent_backup.scheduled_jobs j
 )
-SELECT e.set_name, e.job, e.scheduled_at, COALESCE(r.started_at, e.scheduled_at) + e.period * 1.5 AS due_at,
-       r.status, r.started_at, r.finished_at, r.error_message, moment.now,
-       moment.now > COALESCE(r.started_at, e.scheduled_at) + e.period * 1.5 AS overdue,
-       NULL::boolean AS active,
-       r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = r.pid) AS died
-  FROM expected e
+SELECT s.set_name, s.job, j.scheduled_at,
+       agent_backup.next_due(s.schedule, COALESCE(r.started_at, j.scheduled_at) AT TIME ZONE s.time_zone) AT TIME ZONE s.time_zone AS due_at,
+       r.status, r.started_at, r.finished_at, r.error_message, moment.now, s.overdue, s.active,
+       r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery()
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = r.pid AND COALESCE(a.backend_start = r.session_start, true)) AS died
+  FROM agent_backup.schedules s
+  JOIN agent_backup.scheduled_jobs j USING (set_name, job)
  CROSS JOIN moment
   LEFT JOIN LATERAL (
        SELECT x.* FROM agent_backup.job_runs x
-        WHERE x.set_name = e.set_name AND x.job = e.job ORDER BY x.started_at DESC LIMIT 1) AS r ON true;
+        WHERE x.set_name = s.set_name AND x.job = s.job AND x.started_at = s.last_run ORDER BY x.run_id DESC LIMIT 1) AS r ON true;
 COMMENT ON VIEW agent_backup.late_jobs IS 'Scheduled jobs, their last runs, and whether they are late';
 COMMENT ON COLUMN agent_backup.late_jobs.set_name IS 'The set';
 COMMENT ON COLUMN agent_backup.late_jobs.job IS 'The job';

@@ -132,6 +132,27 @@ pub enum Error {
     NoTimestamps { table: String },
     #[error("rows of table \"{table}\" cannot be archived: {reason}")]
     NotArchived { table: String, reason: String },
+    #[error("job \"{job}\" does not exist")]
+    UnknownJob { job: String, near: Vec<String> },
+    #[error("job \"{job}\" of backup set \"{set}\" is running already")]
+    JobBusy { job: &'static str, set: String, holder: Option<i32> },
+    #[error("a job cannot run inside a transaction")]
+    InTransaction,
+    #[error("no off-site place is configured for backup set \"{set}\"")]
+    NoOffsite { set: String },
+    #[error("jobs cannot be scheduled: {reason}")]
+    NoCron { reason: String, hint: String },
+    #[error("permission denied to schedule jobs with pg_cron")]
+    MayNotSchedule { database: String, grant: String },
+    #[error("jobs of backup set \"{set}\" were scheduled by role \"{role}\"")]
+    ScheduledByOther { set: String, role: String },
+    #[error("in database \"{database}\": {message}")]
+    /// `code` is the SQLSTATE there.
+    Elsewhere { database: String, message: String, code: i32, hint: Option<String> },
+    #[error("the session in database \"{database}\" ended before it answered")]
+    ElsewhereEnded { database: String },
+    #[error("no background worker is free for a session in database \"{database}\"")]
+    NoWorker { database: String },
     #[error("manifest \"{file}\" is not usable: {reason}")]
     Manifest { file: String, reason: String },
     #[error("cannot prepare a transaction that has removed backups")]
@@ -155,12 +176,14 @@ impl Error {
             | MayNotReadBackup { .. }
             | MayNotRestore { .. }
             | NotSuperuser { .. }
+            | MayNotSchedule { .. }
+            | ScheduledByOther { .. }
             | DefinerLost { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             UnknownTable { .. } | Replaced { .. } => Code::ERRCODE_UNDEFINED_TABLE,
             NotBackedUp { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
             Rewritten { .. } => Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
-            LockTimeout { .. } | Busy { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
+            LockTimeout { .. } | Busy { .. } | JobBusy { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             UnknownSet { .. } | NotMember { .. } | NoBackup { .. } | UnknownBackup { .. } | NotInBackup { .. } => {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
@@ -175,7 +198,12 @@ impl Error {
             Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
             Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
             SetExists { .. } | MemberExists { .. } | MarkExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
-            UnknownMark { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            UnknownMark { .. } | UnknownJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            InTransaction => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            NoOffsite { .. } | NoCron { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Elsewhere { code, .. } => Code::from(*code),
+            ElsewhereEnded { .. } => Code::ERRCODE_CONNECTION_FAILURE,
+            NoWorker { .. } => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             NotTrackable { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
             NotTracked { .. } | NotCovered { .. } | TruncateRefused { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -226,6 +254,7 @@ impl Error {
             | UnknownColumn { near, .. }
             | UnknownBackup { near, .. }
             | UnknownMark { near, .. }
+            | UnknownJob { near, .. }
             | NotInBackup { near, .. }
             | UnknownSet { near, .. } => did_you_mean(near),
             NoBackup { set } => {
@@ -250,6 +279,17 @@ impl Error {
             LockTimeout { .. } => {
                 Some("See pg_locks for the session that holds it, or raise agent_backup.lock_timeout.".into())
             }
+            JobBusy { holder: Some(pid), .. } => Some(format!("Session {pid} runs it; see pg_stat_activity.")),
+            InTransaction => Some("It commits what it does: call it on its own, outside BEGIN, functions and other statements.".into()),
+            NoOffsite { .. } => Some("Copies to another place are not in this version: schedule the set without offsite.".into()),
+            NoCron { hint, .. } => Some(hint.clone()),
+            MayNotSchedule { database, grant } => {
+                Some(format!("Ask a superuser to run in database \"{database}\": {grant}"))
+            }
+            ScheduledByOther { role, .. } => Some(format!("Change them as {role} or as a superuser.")),
+            Elsewhere { hint, .. } => hint.clone(),
+            ElsewhereEnded { .. } => Some("The server's log has the reason.".into()),
+            NoWorker { .. } => Some("Raise max_worker_processes and restart the server, or try again later.".into()),
             Busy { holder: Some(pid), .. } => Some(format!("Session {pid} is working on it; see pg_stat_activity.")),
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),

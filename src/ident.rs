@@ -99,6 +99,13 @@ pub fn session_role() -> Result<String> {
     role_name(unsafe { pg_sys::GetSessionUserId() })
 }
 
+/// The name of this database.
+pub fn current_database() -> Result<String> {
+    // SAFETY: looks up the catalogue.
+    let name = unsafe { owned(pg_sys::get_database_name(pg_sys::MyDatabaseId)) };
+    name.unwrap_or_else(|| Ok(String::new())).map_err(|error| error.in_object(|| "the name of the database".into()))
+}
+
 /// The current user's name, quoted where SQL needs it, for a hint.
 pub fn current_user() -> String {
     current_role().map_or_else(|_| "CURRENT_USER".to_owned(), |role| quote(&role))

@@ -209,8 +209,8 @@ pub fn create(set: NewSet) -> Result<()> {
     })
 }
 
-/// Drops a set; one that has backups only when that is confirmed.
-pub fn drop_set(set: &str, confirmed: bool) -> Result<()> {
+/// Whether a set may be dropped: one that has backups only when that is confirmed.
+pub fn require_droppable(set: &str, confirmed: bool) -> Result<()> {
     journal::set(set)?;
     as_owner(|| {
         let query = "SELECT count(*) FROM agent_backup.backup_catalog WHERE set_name = $1";
@@ -218,8 +218,13 @@ pub fn drop_set(set: &str, confirmed: bool) -> Result<()> {
         if backups > 0 && !confirmed {
             return Err(Error::SetInUse { set: set.to_owned(), backups });
         }
-        sql::execute("DELETE FROM agent_backup.sets WHERE set_name = $1", &[set.into()]).map(drop)
+        Ok(())
     })
+}
+
+/// Drops a set.
+pub fn drop_set(set: &str) -> Result<()> {
+    as_owner(|| sql::execute("DELETE FROM agent_backup.sets WHERE set_name = $1", &[set.into()]).map(drop))
 }
 
 /// Adds a member at the end of a set.

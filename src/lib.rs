@@ -10,6 +10,7 @@ mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_history; // … reads that log
+mod journal_jobs; // … of jobs and their schedules
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
 mod journal_sets; // … of the sets
@@ -67,13 +68,24 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/87_jobs.sql", name = "jobs", requires = ["sets"]);
 extension_sql_file!(
+    "../sql/88_run_job.sql",
+    name = "run_job",
+    requires = ["jobs", api::job::begin_job, api::job::do_job, api::job::end_job]
+);
+extension_sql_file!(
+    "../sql/89_schedules.sql",
+    name = "schedules",
+    requires =
+        ["jobs", api::schedule::next_due, api::schedule::last_due, api::schedule::job_is_active, api::clock::moment]
+);
+extension_sql_file!(
     "../sql/91_recovery_state.sql",
     name = "recovery_state",
     requires = ["log", "incrementals", "retention", "verification", api::clock::moment]
 );
 extension_sql_file!("../sql/92_health_tables.sql", name = "health_tables", requires = ["recovery_state"]);
 extension_sql_file!("../sql/92_health_sets.sql", name = "health_sets", requires = ["recovery_state", "drills"]);
-extension_sql_file!("../sql/92_late_jobs.sql", name = "late_jobs", requires = ["recovery_state", "jobs"]);
+extension_sql_file!("../sql/92_late_jobs.sql", name = "late_jobs", requires = ["recovery_state", "schedules"]);
 extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["late_jobs"]);
 extension_sql_file!("../sql/92_health_capture.sql", name = "health_capture", requires = ["recovery_state"]);
 extension_sql_file!(

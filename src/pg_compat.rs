@@ -40,3 +40,23 @@ pub unsafe fn check_as(query: *mut pg_sys::Query, user: pg_sys::Oid) {
         }
     }
 }
+
+// The server's own handler, as a handler must be typed.
+unsafe extern "C-unwind" {
+    fn die(signal: i32);
+}
+
+/// A background worker ends on SIGTERM as a session does, at its next check for interrupts.
+pub fn end_on_sigterm() {
+    const SIGTERM: i32 = 15;
+    // SAFETY: what sessions and parallel workers do.
+    #[cfg(not(feature = "pg18"))]
+    unsafe {
+        pg_sys::pqsignal(SIGTERM, Some(die));
+    }
+    // SAFETY: as above.
+    #[cfg(feature = "pg18")]
+    unsafe {
+        pg_sys::pqsignal_be(SIGTERM, Some(die));
+    }
+}

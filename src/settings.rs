@@ -142,6 +142,17 @@ pub fn clock() -> Option<String> {
     text(&CLOCK).filter(|moment| !moment.is_empty())
 }
 
+/// A setting of the server or of another extension, in the server's bytes; none where there is none of this name. Also one
+/// that the caller may not see.
+pub fn of_server(name: &str) -> Option<CString> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a NUL-terminated name; missing_ok makes an unknown one a null; the value is copied.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
+    }
+}
+
 /// A setting's text. In a file of settings it is UTF-8 whatever the database is in; given by SET it is in the database's
 /// encoding.
 fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {

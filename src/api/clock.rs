@@ -14,6 +14,6 @@ use crate::server::message::answer;
 ///
 /// Errors: 22023 when that setting is no time in RFC 3339.
 #[pg_extern(schema = "agent_backup", name = "clock", stable, parallel_safe)]
-fn moment() -> Result<TimestampWithTimeZone, ErrorReport> {
+pub fn moment() -> Result<TimestampWithTimeZone, ErrorReport> {
     answer(|| clock::now().map(journal::timestamp))
 }

@@ -40,7 +40,7 @@ fn run_drill(
     ErrorReport,
 > {
     answer(|| {
-        let steps = drill::run(&required(set_name, "set_name")?)?;
+        let steps = drill::run(&required(set_name, "set_name")?)?.steps;
         let row = |step: drill::Step| {
             (step.action, step.object.map(Text::from), step.rows, interval(step.took), step.status, step.details.into())
         };

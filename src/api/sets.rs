@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
+use crate::run::schedule;
 use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::server::{privilege, snapshot};
@@ -57,7 +58,7 @@ fn create_set(
 }
 
 /// Forgets a backup set and its members. Backups on disk and in the catalogue stay; a set that has backups asks for
-/// `confirm => true`.
+/// `confirm => true`. Its scheduled jobs are taken from pg_cron.
 ///
 /// `SELECT agent_backup.drop_set('billing');`
 ///
@@ -67,7 +68,10 @@ fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) ->
     answer(|| {
         snapshot::require_writable()?;
         privilege::require_operator()?;
-        journal_sets::drop_set(&required(set_name, "set_name")?, required(confirm, "confirm")?)
+        let (set, confirmed) = (required(set_name, "set_name")?, required(confirm, "confirm")?);
+        journal_sets::require_droppable(&set, confirmed)?;
+        schedule::forget(&set)?;
+        journal_sets::drop_set(&set)
     })
 }
 

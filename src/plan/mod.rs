@@ -1,8 +1,12 @@
 //! What will be done, as plain data.
 
 pub mod age;
+pub mod cron;
+pub mod crontab;
 pub mod incrementals;
+pub mod jobs;
 pub mod names;
+pub mod payload;
 pub mod retention;
 
 use std::fmt;

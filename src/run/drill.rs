@@ -36,8 +36,15 @@ pub struct Step {
     pub details: String,
 }
 
+/// A drill that ended; its last step is the verdict.
+pub struct Drilled {
+    pub steps: Vec<Step>,
+    /// It took longer than the set's RTO.
+    pub is_late: bool,
+}
+
 /// Drills the newest complete backup of a set. A drill that fails is a row that says so: the log of it must stay.
-pub fn run(set: &str) -> Result<Vec<Step>> {
+pub fn run(set: &str) -> Result<Drilled> {
     snapshot::require_writable()?;
     if snapshot::is_fixed() {
         return Err(Error::FixedSnapshot);
@@ -201,7 +208,7 @@ impl Drill<'_> {
     }
 
     /// Writes it down, and adds the verdict.
-    fn conclude(mut self, rto: Option<Duration>, took: Duration, error: Option<String>) -> Result<Vec<Step>> {
+    fn conclude(mut self, rto: Option<Duration>, took: Duration, error: Option<String>) -> Result<Drilled> {
         let within_rto = rto.map(|rto| took <= rto);
         let warned = self.steps.iter().any(|step| step.status == "warning") || within_rto == Some(false);
         let status = match (&error, warned) {
@@ -235,7 +242,7 @@ impl Drill<'_> {
             steps: self.steps.iter().map(json).collect(),
             error,
         })?;
-        Ok(self.steps)
+        Ok(Drilled { steps: self.steps, is_late: within_rto == Some(false) })
     }
 }
 

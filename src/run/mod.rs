@@ -5,6 +5,7 @@ pub mod assess; // a set against its backups
 pub mod backup; // a set into a container
 pub mod capture; // changes of tracked tables
 pub mod compare; // two sides, row by row
+pub mod crontab; // jobs for cron
 pub mod daily; // whether every table has a good backup of today
 pub mod diff; // a table against a backup
 pub mod differences; // the rows that differ, for people
@@ -12,6 +13,7 @@ pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
 pub mod incremental; // what changed since the last time
+pub mod job; // a run of a job
 pub mod members; // a set's tables, one scanned while the one before is compressed
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools
@@ -23,6 +25,7 @@ pub mod removal; // files that go when the transaction commits
 pub mod restore; // a backup into tables
 pub mod retention; // which backups stay
 pub mod say; // lines for a person
+pub mod schedule; // jobs given to pg_cron
 pub mod sides; // what is compared, and by which columns
 pub mod source; // a backup that is read back
 pub mod sweep; // all rows of a side, worked on by threads

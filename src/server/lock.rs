@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use agent_backup_core::plan::jobs::Job;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -54,6 +55,37 @@ impl SetLock {
         take(Level::Transaction);
         Ok(lock)
     }
+}
+
+/// Takes the lock of a set's job until the transaction ends, if nobody has it; else who has it.
+pub fn try_job(job: Job, set: &str) -> Result<()> {
+    let key = job_key(job, set);
+    if take_job(key, true) {
+        return Ok(());
+    }
+    Err(Error::JobBusy { job: job.name(), set: set.to_owned(), holder: holder(key)? })
+}
+
+/// Takes the lock of a set's job until the transaction ends. Whoever has it has it for a moment: it looks whether the
+/// job is running.
+pub fn wait_for_job(job: Job, set: &str) {
+    take_job(job_key(job, set), false);
+}
+
+fn take_job(key: u32, give_up: bool) -> bool {
+    let tag = advisory_tag(key);
+    // SAFETY: the tag is whole; the lock ends with the transaction, and the wait answers interrupts.
+    let taken = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, give_up) };
+    taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+fn job_key(job: Job, set: &str) -> u32 {
+    key(&job_lock(job, set))
+}
+
+/// What the lock of a set's job is made from.
+pub fn job_lock(job: Job, set: &str) -> String {
+    format!("{set}/job/{}", job.name())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod convert;
+pub mod cron;
+pub mod elsewhere;
 pub mod encoding;
 pub mod facts;
 pub mod failpoint;

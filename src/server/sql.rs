@@ -67,6 +67,27 @@ pub fn text(query: &str, arguments: &[Argument]) -> Result<Option<String>> {
     Ok(rows(query, arguments, |row| row.optional::<String>(1))?.into_iter().next().flatten())
 }
 
+/// The rows of a statement of whatever columns, as text.
+pub type Texts = Vec<Vec<Option<String>>>;
+
+/// Runs any statement; its rows as text, none where it returns none.
+pub fn texts(statement: &str) -> Result<Texts> {
+    let statement = encoding::c_string(statement)?;
+    Spi::connect_mut(|_| {
+        // SAFETY: inside a connection of SPI, whose table of rows stays until it is closed; SPI_getvalue gives null or a
+        // string of the server.
+        unsafe {
+            let code = pg_sys::SPI_execute(statement.as_ptr(), false, 0);
+            Spi::check_status(code).map_err(internal)?;
+            let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return Ok(Vec::new()) };
+            let columns = 1..=(*table.tupdesc).natts;
+            let text = |row, column| encoding::owned(pg_sys::SPI_getvalue(row, table.tupdesc, column)).transpose();
+            let rows = std::slice::from_raw_parts(table.vals, usize::try_from(table.numvals).unwrap_or_default());
+            rows.iter().map(|row| columns.clone().map(|column| text(*row, column)).collect()).collect()
+        }
+    })
+}
+
 /// One row of a result; columns count from 1.
 pub struct Row<'conn>(SpiHeapTupleData<'conn>);
 

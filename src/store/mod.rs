@@ -16,6 +16,7 @@ mod removal; // backups: the manifest first
 mod rule; // which paths, names and directories are acceptable
 mod space; // room on the disk
 mod staged; // StagedFile: write, then publish
+mod system; // the user that the server runs as
 
 #[cfg(test)]
 mod tests;
@@ -28,3 +29,4 @@ pub use removal::Doomed;
 pub use rule::DirectoryRule;
 pub use space::{Space, bytes_below};
 pub use staged::{Published, StagedFile};
+pub use system::{may_write, system_user};
