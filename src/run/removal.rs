@@ -75,12 +75,7 @@ fn listen() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     match event {
-        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
-            // The transaction has committed: an error here would take the server down.
-            if catch_unwind(remove_all).is_err() {
-                eprintln!("agent_backup: pruned backups could not be removed");
-            }
-        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => remove_all(),
         pg_sys::XactEvent::XACT_EVENT_ABORT => forget_from(0),
         // What is prepared is committed by another session, which has no list.
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if PENDING.with_borrow(|all| !all.is_empty()) => {
@@ -113,11 +108,18 @@ fn forget_from(level: i32) {
     PENDING.with_borrow_mut(|all| all.retain(|pending| pending.level < level));
 }
 
+/// The transaction has committed: an error would take the server down, and none leaves this.
 fn remove_all() {
-    for pending in PENDING.take() {
-        for error in pending.directory.remove_backups(&pending.doomed) {
-            warn(&pending.said, &error);
+    let removed = catch_unwind(|| {
+        for pending in PENDING.take() {
+            for error in pending.directory.remove_backups(&pending.doomed) {
+                warn(&pending.said, &error);
+            }
         }
+    });
+    if removed.is_err() {
+        // The standard error of a backend is the server's log.
+        eprintln!("agent_backup: pruned backups could not be removed");
     }
 }
 
