@@ -43,7 +43,7 @@ impl Candidate {
 
 const CANDIDATES: &str = "SELECT backup_id, kind, status, verification_status IS NOT DISTINCT FROM 'failed', started_at, size_bytes, \
                                  directory, file_name, manifest_name, pinned, system_identifier, database_name \
-                            FROM agent_backup.backup_catalog WHERE set_name = $1 ORDER BY started_at DESC, backup_id DESC";
+                            FROM agent_backup.backup_catalog WHERE set_name = $1 ORDER BY started_at DESC, backup_id COLLATE \"C\" DESC";
 
 /// The backups of a set, newest first.
 pub fn candidates(set: &str) -> Result<Vec<Candidate>> {
