@@ -18,6 +18,7 @@ use crate::{ident, table};
 ///
 /// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22004 for a null, 22023 for an option
 /// out of its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
+#[allow(clippy::too_many_arguments, reason = "an option each")]
 #[pg_extern(schema = "agent_backup", name = "create_set")]
 fn create_set(
     set_name: Option<Text>,

@@ -116,7 +116,7 @@ unsafe fn index(relation: pg_sys::Relation, indexes: pg_sys::CatalogIndexState, 
             if !(*info).ii_ReadyForInserts {
                 continue;
             }
-            let is_by_block = (*(*index).rd_rel).relam == pg_sys::Oid::from(pg_sys::BRIN_AM_OID);
+            let is_by_block = (*(*index).rd_rel).relam == pg_sys::BRIN_AM_OID;
             let mut block = None;
             for slot in slots {
                 let place = &raw mut (**slot).tts_tid;
