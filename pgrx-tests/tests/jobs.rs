@@ -51,6 +51,7 @@ fn each_job_does_its_work_and_says_so_in_one_line() {
         ("verify", "full", "2 tables verified"),
         ("weekly", "archive", "2 tables, 200 rows, "),
         ("monthly", "archive", "restored 2 tables, 200 rows in "),
+        ("prune", "archive", "0 backups and 0 incrementals removed; 0 days of the log put away"),
     ] {
         run(&mut client, job).unwrap_or_else(|error| panic!("{job}: {error:?}"));
         let (status, said) = last(&db);
@@ -59,7 +60,7 @@ fn each_job_does_its_work_and_says_so_in_one_line() {
             one(&mut client, "SELECT kind FROM agent_backup.backups ORDER BY started_at DESC, kind LIMIT 1");
         assert!(newest == kind || newest == "archive", "{job}: {newest}");
     }
-    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM agent_backup.job_runs WHERE status = 'success'"), 5);
+    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM agent_backup.job_runs WHERE status = 'success'"), 6);
     drop(client);
     assert_backups_whole(&db);
     assert_no_trash(&db, &[]);

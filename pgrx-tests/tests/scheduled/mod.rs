@@ -46,7 +46,7 @@ impl Cron {
 
     fn with(&self, settings: &[String]) -> Database<'_> {
         let db = self.cluster.database();
-        self.cluster.stop("fast");
+        self.cluster.stop("smart");
         let path = self.cluster.data_dir().join("postgresql.conf");
         let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("postgresql.conf");
         writeln!(file, "shared_preload_libraries = 'pg_cron'\ncron.database_name = '{}'", db.name())
