@@ -114,3 +114,35 @@ DELETE FROM "AgentFeedback" WHERE id % 3 = 0;
 RESET application_name;
 SELECT table_name, action, row_count, status
 FROM agent_backup.undo('before the agent', application_name => 'agent', confirm => true);
+
+\echo '=== 16. A job: what pg_cron calls every night. It logs how it ended, and fails where a part of it failed.'
+
+CALL agent_backup.run_job('daily');
+CALL agent_backup.run_job('verify');
+SELECT job, status, summary FROM agent_backup.job_runs ORDER BY run_id;
+
+\echo '=== 17. Let pg_cron do it from now on.'
+
+SELECT coalesce(current_setting('cron.database_name', true) = current_database(), false) AS has_pg_cron \gset
+\if :has_pg_cron
+CREATE EXTENSION IF NOT EXISTS pg_cron;
+SELECT job, schedule, next_run, action FROM agent_backup.schedule();
+\else
+\echo 'There is no pg_cron in this database.'
+\endif
+
+\echo '=== 18. What stays, and why?'
+
+SELECT left(backup_id, 16) AS backup, kind, keep, array_to_string(reasons, '; ') AS reasons
+FROM agent_backup.retention_plan();
+
+\echo '=== 19. The morning after: is all well, are the objectives met, what is proved?'
+
+SELECT severity, subject, reason FROM agent_backup.health;
+
+SELECT * FROM agent_backup.backup_status LIMIT 8;
+
+SELECT scenario, rto_objective AS rto, rto_measured AS took, rpo_objective AS rpo, rpo_now, met
+FROM agent_backup.rpo_rto_report WHERE set_name = 'agent_sdk';
+
+SELECT item, status, evidence FROM agent_backup.checklist WHERE set_name = 'agent_sdk';

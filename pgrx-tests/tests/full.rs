@@ -179,6 +179,34 @@ fn a_prune_makes_room_on_a_full_disk_and_keeps_the_last_good_backup() {
     drop(small);
 }
 
+/// T71 and T34: the nightly job itself.
+#[test]
+fn a_daily_job_prunes_first_when_the_disk_has_no_room_and_a_disk_that_stays_full_fails_it() {
+    let db = database();
+    let Some(small) = Small::mount(&db, "size=8m") else { return };
+    Set::create(&db, 2, 5_000);
+    db.run("SELECT agent_backup.set_retention('s', keep_daily => 1, keep_weekly => 0, keep_monthly => 0)");
+    backups_at(&db, "s", "full", &["2026-03-01", "2026-03-02"]);
+    let mut client = db.client();
+    set_clock(&mut client, "2026-03-03");
+    small.fill(container_size(&db) / 2);
+    client.batch_execute("CALL agent_backup.run_job('daily', 's')").unwrap();
+    assert_eq!(listed_days(&db, "s"), ["2026-03-02", "2026-03-03"]);
+    let summary: String = one(&mut client, "SELECT summary FROM agent_backup.job_runs");
+    assert!(summary.starts_with("little room: 1 backup "), "{summary}");
+    assert_eq!(prune(&mut client, "'s', confirm => true").len(), 1);
+    small.fill(0);
+    set_clock(&mut client, "2026-03-04");
+    fails_with(client.batch_execute("CALL agent_backup.run_job('daily', 's')"), "53100");
+    let runs = lines(&mut client, "SELECT status, error_code FROM agent_backup.job_runs ORDER BY run_id");
+    assert_eq!(runs, ["success|", "failed|53100"]);
+    assert_eq!(listed_days(&db, "s"), ["2026-03-03"]);
+    small.unfill();
+    drop(client);
+    assert_clean(&db, &[]);
+    drop(small);
+}
+
 #[test]
 fn a_disk_without_inodes_fails_cleanly() {
     let db = database();

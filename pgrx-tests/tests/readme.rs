@@ -70,8 +70,10 @@ fn shape(language: &str, output: &str) -> Vec<String> {
             lines.push(without_numbers(line));
         } else if !header.is_empty() && cells.len() == header.len() && !line.starts_with('(') && !line.is_empty() {
             let shown = cells.iter().zip(&header).map(|(cell, name)| match VOLATILE.contains(&name.as_str()) {
-                true if !cell.is_empty() => "#",
-                _ => cell,
+                true if !cell.is_empty() => "#".to_owned(),
+                // Ages are told in it.
+                _ if name == "reason" => without_numbers(cell),
+                _ => (*cell).to_owned(),
             });
             lines.push(shown.collect::<Vec<_>>().join(" | "));
         } else {
