@@ -14,6 +14,9 @@ pub mod profile; // credentials and settings from the usual places of AWS
 mod remote; // ReadAt over an object
 pub mod s3; // any S3-compatible store
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::{ControlFlow, Range};
 
 use chrono::{DateTime, Utc};
