@@ -69,9 +69,10 @@ impl Location {
         if !(3..=63).contains(&bucket.len()) || !letters || !ends || bucket.contains("..") {
             return Err(LocationError::Bucket);
         }
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        match key::fault(prefix).filter(|_| !prefix.is_empty()) {
-            None => Ok(Location::S3 { bucket: bucket.into(), prefix: prefix.into() }),
+        let stripped = prefix.strip_suffix('/').unwrap_or(prefix);
+        let fault = if prefix.is_empty() { None } else { key::fault(stripped) };
+        match fault {
+            None => Ok(Location::S3 { bucket: bucket.into(), prefix: stripped.into() }),
             Some(reason) => Err(LocationError::Prefix(reason)),
         }
     }

@@ -75,11 +75,11 @@ pub(super) fn named() -> Option<Place> {
 }
 
 #[test]
-fn a_bucket_that_is_not_there_is_told_apart_from_an_object_that_is_not() {
+fn a_bucket_that_is_not_there_is_said_to_be_so() {
     let mut options = options(&format!("http://{}", server()));
     options.credentials.as_mut().unwrap().token = None;
     let store = S3::new("nobucket", "", &options, limits()).unwrap();
-    let error = get_error(&store);
+    let error = keys(&store, "").unwrap_err();
     assert!(matches!(&error, ObjectError::Misconfigured { reason, .. } if reason.contains("bucket")), "{error:?}");
 }
 
@@ -89,10 +89,6 @@ fn a_wrong_secret_is_denied() {
     let credentials = options.credentials.as_mut().unwrap();
     (credentials.token, credentials.secret) = (None, SecretString::from("another".to_owned()));
     let store = S3::new("bucket", "", &options, limits()).unwrap();
-    let error = get_error(&store);
+    let error = store.get_range("none", 0..5, &mut patient()).unwrap_err();
     assert!(matches!(&error, ObjectError::Denied { code, .. } if code == "403 SignatureDoesNotMatch"), "{error:?}");
-}
-
-fn get_error(store: &S3) -> ObjectError {
-    store.get_range("none", 0..5, &mut patient()).unwrap_err()
 }
