@@ -32,7 +32,7 @@ fn a_wrong_key_is_told_which_are_wanted() {
     let (right, wrong) = (key(), key());
     let error = open(&seal(b"x", &right.recipients()), &wrong).err().unwrap();
     let id = right.recipients().key_ids().remove(0);
-    assert!(matches!(&error, CryptError::WrongKey { wanted } if wanted == &[id.clone()]), "{error}");
+    assert!(matches!(&error, CryptError::WrongKey { wanted } if wanted == std::slice::from_ref(&id)), "{error}");
     assert_eq!(error.to_string(), format!("no identity given opens it, it is sealed for key {id}"));
     assert!(error.hint().is_some());
 }
