@@ -133,16 +133,16 @@ SELECT job, schedule, next_run, action FROM agent_backup.schedule();
 
 \echo '=== 18. What stays, and why?'
 
-SELECT left(backup_id, 16) AS backup, kind, keep, array_to_string(reasons, '; ') AS reasons
+SELECT left(backup_id, 16) AS backup, kind, keep, left(array_to_string(reasons, '; '), 58) AS reasons
 FROM agent_backup.retention_plan();
 
 \echo '=== 19. The morning after: is all well, are the objectives met, what is proved?'
 
-SELECT severity, subject, reason FROM agent_backup.health;
+SELECT severity, left(subject, 36) AS subject, left(reason, 50) AS reason FROM agent_backup.health;
 
 SELECT * FROM agent_backup.backup_status LIMIT 8;
 
 SELECT scenario, rto_objective AS rto, rto_measured AS took, rpo_objective AS rpo, rpo_now, met
 FROM agent_backup.rpo_rto_report WHERE set_name = 'agent_sdk';
 
-SELECT item, status, evidence FROM agent_backup.checklist WHERE set_name = 'agent_sdk';
+SELECT item, status, left(evidence, 46) AS evidence FROM agent_backup.checklist WHERE set_name = 'agent_sdk';
