@@ -151,16 +151,22 @@ fn a_disk_that_fills_up_while_rows_are_spilled_fails_the_backup() {
     drop(small);
 }
 
+/// A set that keeps one day, with backups of two; the clock of the session is at the third.
+fn with_one_to_prune(db: &Database) -> postgres::Client {
+    Set::create(db, 2, 5_000);
+    db.run("SELECT agent_backup.set_retention('s', keep_daily => 1, keep_weekly => 0, keep_monthly => 0)");
+    backups_at(db, "s", "full", &["2026-03-01", "2026-03-02"]);
+    let mut client = db.client();
+    set_clock(&mut client, "2026-03-03");
+    client
+}
+
 /// T71: what a job does when there is no room.
 #[test]
 fn a_prune_makes_room_on_a_full_disk_and_keeps_the_last_good_backup() {
     let db = database();
     let Some(small) = Small::mount(&db, "size=8m") else { return };
-    Set::create(&db, 2, 5_000);
-    db.run("SELECT agent_backup.set_retention('s', keep_daily => 1, keep_weekly => 0, keep_monthly => 0)");
-    backups_at(&db, "s", "full", &["2026-03-01", "2026-03-02"]);
-    let mut client = db.client();
-    set_clock(&mut client, "2026-03-03");
+    let mut client = with_one_to_prune(&db);
     let room = "SELECT is_enough, needed_bytes > 0, free_bytes FROM agent_backup.room_for('s')";
     assert_eq!(lines(&mut client, room), [format!("t|t|{}", small.free())]);
     small.fill(container_size(&db) / 2);
@@ -184,11 +190,7 @@ fn a_prune_makes_room_on_a_full_disk_and_keeps_the_last_good_backup() {
 fn a_daily_job_prunes_first_when_the_disk_has_no_room_and_a_disk_that_stays_full_fails_it() {
     let db = database();
     let Some(small) = Small::mount(&db, "size=8m") else { return };
-    Set::create(&db, 2, 5_000);
-    db.run("SELECT agent_backup.set_retention('s', keep_daily => 1, keep_weekly => 0, keep_monthly => 0)");
-    backups_at(&db, "s", "full", &["2026-03-01", "2026-03-02"]);
-    let mut client = db.client();
-    set_clock(&mut client, "2026-03-03");
+    let mut client = with_one_to_prune(&db);
     small.fill(container_size(&db) / 2);
     client.batch_execute("CALL agent_backup.run_job('daily', 's')").unwrap();
     assert_eq!(listed_days(&db, "s"), ["2026-03-02", "2026-03-03"]);
