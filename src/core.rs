@@ -5,7 +5,6 @@
 
 pub mod codec; // one value, one row, one format
 pub mod container; // one backup is one file: tar in gzip or zstd members, and its manifest
-#[cfg(feature = "offsite")]
 pub mod crypt; // age files: sealed for recipients, read at any place by who has an identity
 pub mod plan; // what will be done, as plain data
 pub mod store; // directories and files, and the one way to publish one

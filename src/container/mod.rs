@@ -19,7 +19,7 @@ pub use error::{ContainerError, Findings};
 pub use increment::Increment;
 pub use manifest::{Entry, Manifest};
 pub use ordered::{Next, Ordered};
-pub use read_at::ReadAt;
+pub use read_at::{Blob, ReadAt};
 pub use reader::{ChunkReader, Container};
 pub use verify::Tally;
 pub use writer::{ContainerWriter, Written};

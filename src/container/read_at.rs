@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// The bytes of one stored file, wherever they are; any number of threads may read them.
+pub type Blob = Arc<dyn ReadAt + Send + Sync>;
 
 /// Bytes that can be read from any offset.
 pub trait ReadAt {
@@ -77,7 +81,7 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
-impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buffer)
     }

@@ -10,7 +10,7 @@ use agent_backup_core::stream::sha256_hex;
 use crate::error::{Error, Result};
 use crate::journal::{self, FileFacts};
 use crate::journal_retention;
-use crate::run::publish;
+use crate::run::{blob, publish};
 
 /// Bytes of the largest manifest that is read: more than a million chunks.
 const MANIFEST_LIMIT: u64 = 1 << 30;
@@ -40,7 +40,7 @@ pub fn open(directory: &Directory, file: &Found, beside: &Found) -> Result<Pair>
     let unusable = |reason: String| Error::Manifest { file: beside.name.clone(), reason };
     let bytes = read(directory.open_file(&beside.name)?)?;
     let manifest = Manifest::parse(&bytes).map_err(|error| unusable(error.to_string()))?;
-    let container = Container::open(directory.open_file(&file.name)?)
+    let container = Container::open(blob::of_file(directory, &file.name)?)
         .map_err(|error| unusable(format!("its container \"{}\" is damaged: {error}", file.name)))?;
     if container.manifest_bytes != bytes {
         return Err(unusable(format!("the container \"{}\" holds another one", file.name)));
@@ -56,7 +56,8 @@ pub fn open(directory: &Directory, file: &Found, beside: &Found) -> Result<Pair>
 /// A container whose manifest was lost carries a copy of it: checked against it, it gets it back beside it.
 pub fn complete(directory: &Directory, file: &Found, beside: &str) -> Result<Pair> {
     let unusable = |reason: String| Error::Manifest { file: beside.to_owned(), reason };
-    let container = Container::open(directory.open_file(&file.name)?).map_err(|error| unusable(error.to_string()))?;
+    let container =
+        Container::open(blob::of_file(directory, &file.name)?).map_err(|error| unusable(error.to_string()))?;
     if let Some(first) = container.verify_content().0.first() {
         return Err(unusable(format!("it is missing, and the container is damaged: {first}")));
     }

@@ -3,6 +3,7 @@
 pub mod adopt; // one backup on disk into the catalogue
 pub mod assess; // a set against its backups
 pub mod backup; // a set into a container
+pub mod blob; // the bytes of a container
 pub mod capture; // changes of tracked tables
 pub mod compare; // two sides, row by row
 pub mod crontab; // jobs for cron

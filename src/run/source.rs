@@ -1,11 +1,10 @@
 //! Where rows are read back from: a backup, named as a person does, opened and known to be the one that is meant.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent_backup_core::container::manifest::{Member, MemberStatus};
-use agent_backup_core::container::{Container, ContainerError, Entry, Manifest};
+use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
@@ -13,7 +12,7 @@ use agent_backup_core::stream::sha256_hex;
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
-use crate::run::place;
+use crate::run::{blob, place};
 use crate::server::privilege;
 
 /// What means the newest complete backup of a set.
@@ -42,7 +41,7 @@ impl Location {
 
 /// An open backup whose manifest was read and checked.
 pub struct Source {
-    pub container: Arc<Container<File>>,
+    pub container: Arc<Container<Blob>>,
     pub location: Location,
     pub directory: Directory,
 }
@@ -82,7 +81,7 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 /// permission), `Damaged`, `Swapped`.
 pub fn open(location: Location) -> Result<Source> {
     let directory = place::for_reading(&location.directory)?;
-    let file = directory.open_file(&location.file_name)?;
+    let file = blob::of_file(&directory, &location.file_name)?;
     let shown = location.path().display().to_string();
     let container = Container::open(file).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
     if let Some(listed) = &location.listed

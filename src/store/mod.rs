@@ -11,7 +11,6 @@
 mod entries; // what a directory holds: list, open, remove, sweep
 mod error; // one variant per thing that can go wrong
 mod file; // Directory: the held descriptor, its lock, its subdirectories
-#[cfg(feature = "offsite")]
 pub mod object; // stores off this machine: S3, a mounted disk
 mod registry; // staging files of this process, for an abrupt exit
 mod removal; // backups: the manifest first

@@ -16,7 +16,7 @@ use super::Planned;
 use crate::error::{Error, Result};
 use crate::journal_retention::{self, Candidate};
 use crate::run::incremental::expire::{self, Expired};
-use crate::run::{place, removal};
+use crate::run::{blob, place, removal};
 use crate::server::lock::SetLock;
 use crate::server::subtransaction::attempt;
 use crate::server::{clock, failpoint, privilege, snapshot};
@@ -153,7 +153,7 @@ fn require_own(directory: &Directory, files: &Doomed, backup_id: &str) -> Result
         Err(StoreError::Missing { .. }) => (),
         Err(error) => return Err(error.into()),
     }
-    match directory.open_file(&files.data) {
+    match blob::of_file(directory, &files.data) {
         Ok(file) => match Container::open(file) {
             Ok(container) => another(&files.data, &container.manifest.backup_id),
             Err(_damaged) => Ok(()),

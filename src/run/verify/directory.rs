@@ -8,6 +8,7 @@ use agent_backup_core::store::{Directory, FileInfo, FileKind};
 use pgrx::check_for_interrupts;
 
 use crate::error::Result;
+use crate::run::blob;
 use crate::run::source::Location;
 use crate::run::verify::finding::{Line, Problem};
 use crate::server::facts;
@@ -79,7 +80,7 @@ impl Strays<'_> {
             return Ok(Some(format!("{shown} was left by a writer that died; the next backup removes it")));
         }
         if let (Some(suffix), FileKind::Regular) = (names::suffix_of_container(self.set, &name), file.kind) {
-            let opened = self.directory.open_file(&name).ok().and_then(|file| Container::open(file).ok());
+            let opened = blob::of_file(self.directory, &name).ok().and_then(|file| Container::open(file).ok());
             if let Some(container) = opened {
                 self.known.insert(names::manifest(suffix));
                 let here = facts::is_same(&facts::server()?, &container.manifest.server);

@@ -1,21 +1,20 @@
 //! Level `exists`: both files are there, of the sizes that the catalogue has, and are the ones that it lists.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_backup_core::container::parse::MAX_BYTES;
-use agent_backup_core::container::{Container, ContainerError, Manifest};
+use agent_backup_core::container::{Blob, Container, ContainerError, Manifest, ReadAt};
 use agent_backup_core::plan::names;
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
 use crate::journal_checks::Facts;
-use crate::run::place;
 use crate::run::source::{Location, Source};
 use crate::run::verify::finding::{Line, Problem};
+use crate::run::{blob, place};
 
 const CHECK: &str = "exists";
 
@@ -55,8 +54,8 @@ struct Pair<'a> {
 
 /// A container's file: what opens by itself, or why not; and the file once more.
 struct Opened {
-    opened: std::result::Result<Container<File>, Problem>,
-    again: File,
+    opened: std::result::Result<Container<Blob>, Problem>,
+    again: Blob,
     size: u64,
 }
 
@@ -69,20 +68,21 @@ struct Beside {
 impl Pair<'_> {
     fn container(&self) -> Found<Opened> {
         let path = self.location.path();
-        let file = self.directory.open_file(&self.location.file_name).map_err(|error| Problem::of_store(&error))?;
+        let file =
+            blob::of_file(&self.directory, &self.location.file_name).map_err(|error| Problem::of_store(&error))?;
         let unreadable =
             |source| Problem::in_file(&ContainerError::Read { what: "the container".into(), source }, &path);
-        let size = file.metadata().map_err(unreadable)?.len();
+        let size = file.len().map_err(unreadable)?;
         if size == 0 {
             return Err(Problem::new("empty", format!("file \"{}\" has 0 bytes", path.display())));
         }
-        let again = file.try_clone().map_err(unreadable)?;
+        let again = file.clone();
         let opened = Container::open(file).map_err(|error| Problem::in_file(&error, &path));
         Ok(Opened { opened, again, size })
     }
 
     /// The manifest beside the container; none where its name cannot be told.
-    fn beside(&self, opened: Option<&Container<File>>) -> Option<Found<Beside>> {
+    fn beside(&self, opened: Option<&Container<Blob>>) -> Option<Found<Beside>> {
         let listed = self.location.listed.as_ref().map(|listed| listed.manifest_name.clone());
         let name = listed.or_else(|| {
             let set = &opened?.manifest.set_name;
