@@ -27,6 +27,14 @@ pub fn table_failed(table: &str, reason: &str) {
     warning(&format!("{table}: {reason}"));
 }
 
+/// A connection of a table to its server broke while it was read.
+pub fn connection_lost(table: &str) {
+    warning(&format!(
+        "{table}: the connection to its server broke, so this server refuses to commit what this transaction wrote; the \
+         backup of the other tables stays, and the next one of the set, or agent_backup.reconcile(), lists it as incomplete"
+    ));
+}
+
 /// Tells of something that was done on the way.
 pub fn notice(text: &str) {
     message::say(PgLogLevel::NOTICE, text);
