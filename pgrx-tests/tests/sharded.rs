@@ -104,7 +104,7 @@ fn one_call_backs_up_the_rows_of_both_shards() {
         .batch_execute("CREATE TABLE saved AS SELECT * FROM agent_backup.read_backup(NULL::orders, set_name => 's')")
         .unwrap();
     assert_equal_tables(&mut client, "saved", "kept");
-    let found = lines(&mut client, "SELECT status, table_name FROM agent_backup.verify('latest', 'decode', 's')");
+    let found = lines(&mut client, "SELECT status, table_name FROM agent_backup.verify('latest', 'restore', 's')");
     assert!(found.contains(&"ok|orders".to_owned()) && found.iter().all(|line| line.starts_with("ok")), "{found:?}");
     let drilled = lines(&mut client, "SELECT step, status, row_count, details FROM agent_backup.drill('s')");
     assert!(drilled.iter().any(|line| line.starts_with(&format!("restore|ok|{ROWS}|"))), "{drilled:#?}");

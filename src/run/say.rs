@@ -45,6 +45,14 @@ pub fn warning(text: &str) {
     message::say(PgLogLevel::WARNING, text);
 }
 
+/// A backup that a standby made.
+pub fn not_listed(set: &str, backup_id: &str) {
+    let call = format!("SELECT * FROM agent_backup.reconcile({})", crate::ident::literal(set));
+    notice(&format!(
+        "backup {backup_id} was made on a standby, which lists nothing: where the primary sees these files, it does with {call}"
+    ));
+}
+
 /// A verification that leaves no trace in the catalogue.
 pub fn not_logged(why: &str) {
     notice(&format!("the result is not logged {why}"));
