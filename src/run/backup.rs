@@ -44,9 +44,10 @@ pub struct Report {
     pub directory: Directory,
 }
 
-/// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so.
+/// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so. On a standby no
+/// row is written: the files tell the primary of the backup.
 pub fn run(request: &Request) -> Result<Report> {
-    snapshot::require_writable()?;
+    snapshot::require_writable_files()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
     run_set(request, &set)
@@ -60,7 +61,10 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     })?;
     let recipients = keys::recipients(&set.recipients_files)?;
     let place = place::of_set(&set.name)?;
-    reconcile::before_backup(&set.name, &place.directory)?;
+    let lists = !snapshot::is_standby();
+    if lists {
+        reconcile::before_backup(&set.name, &place.directory)?;
+    }
 
     let started = clock::now()?;
     let formats = Pinned::formats()?;
@@ -85,7 +89,11 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     } else {
         None
     };
-    record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
+    match &placed {
+        _ if lists => record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?,
+        Some(placed) => say::not_listed(&set.name, &placed.manifest.backup_id),
+        None => (),
+    }
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
 }
 

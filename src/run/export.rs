@@ -102,7 +102,7 @@ fn compression_of(name: &str, format: Format) -> Result<Compression> {
 }
 
 fn write(table: &str, format: Format, compression: Compression, directory: &Path, name: &FileName) -> Result<Exported> {
-    snapshot::require_writable()?;
+    snapshot::require_writable_files()?;
     let begun = Instant::now();
     let oid = ident::resolve(table)?;
     let directory = place::of_export(directory)?;
