@@ -22,7 +22,8 @@ use crate::server::text::Text;
 /// member makes the backup `incomplete` in the view `backups`, and the others are kept.
 ///
 /// Errors: 42501 without the right to write files, 42704 for an unknown set or member, 55P03 while another session works
-/// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
+/// on the set, 53100 when the disk is full, 25006 in a read-only transaction. On a standby the files are written and no
+/// row: `reconcile` on the primary, where it sees the same directory, lists the backup as its own.
 #[pg_extern(schema = "agent_backup", name = "backup")]
 fn run_backup(
     set_name: default!(Option<Text>, "'agent_sdk'"),

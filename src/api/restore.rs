@@ -55,6 +55,7 @@ fn restore_plan(
             safety_backup: true,
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(restore::show(&request)?))
@@ -109,6 +110,7 @@ fn restore_set(
             safety_backup: safety_backup.unwrap_or(true),
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, None)?))
@@ -164,6 +166,7 @@ fn restore_table(
             safety_backup: safety_backup.unwrap_or(true),
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, None)?))
@@ -208,6 +211,7 @@ fn undo_restore(
             safety_backup: true,
             allow_drift: true,
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
