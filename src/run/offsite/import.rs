@@ -91,6 +91,7 @@ impl Directory<'_> {
             return Ok(is_new.then(|| finding("adopted", details)).flatten());
         }
         let details = adopt::list(&self.shelf, &pair)?;
+        self.note_copy(&pair, file, beside)?;
         Ok(finding("adopted", details))
     }
 
@@ -99,7 +100,7 @@ impl Directory<'_> {
         self.files.iter().find(|file| names::manifest_of_container(&file.name).as_deref() == Some(manifest))
     }
 
-    /// Notes the copy of a backup that stands on this machine; false where it was noted.
+    /// Notes it as a copy, too; false where it was noted.
     fn note_copy(&self, pair: &adopt::Pair, file: &Found, beside: &Found) -> Result<bool> {
         let manifest = &pair.manifest;
         let known = journal_offsite::copies(self.url, &manifest.set_name)?;
