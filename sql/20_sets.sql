@@ -18,6 +18,7 @@ CREATE TABLE agent_backup.sets (
     seeded            boolean NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT now(),
     created_by        text NOT NULL DEFAULT session_user,
+    recipients_file   text CHECK (recipients_file LIKE '/%'),
     CHECK (compression_level BETWEEN 1 AND CASE compression WHEN 'gzip' THEN 12 ELSE 19 END),
     CHECK (keep_daily + keep_weekly + keep_monthly + keep_last > 0 OR keep_within IS NOT NULL)
 );
@@ -39,6 +40,7 @@ COMMENT ON COLUMN agent_backup.sets.rpo IS 'Recovery point objective: how much w
 COMMENT ON COLUMN agent_backup.sets.seeded IS 'Made by CREATE EXTENSION and never changed; gives way to a restored row of the same name';
 COMMENT ON COLUMN agent_backup.sets.created_at IS 'When the set was made';
 COMMENT ON COLUMN agent_backup.sets.created_by IS 'Who made it';
+COMMENT ON COLUMN agent_backup.sets.recipients_file IS 'File on the server with the public keys that its backups are encrypted for; null: agent_backup.recipients_file holds. Change with set_encryption';
 
 CREATE TABLE agent_backup.set_tables (
     set_name         text NOT NULL REFERENCES agent_backup.sets ON DELETE CASCADE ON UPDATE CASCADE,

@@ -1,6 +1,8 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+mod encryption; // … of keys and encrypted backups
+
 use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
@@ -9,6 +11,8 @@ use agent_backup_core::store::StoreError;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
+
+pub use encryption::EncryptionError;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -71,6 +75,8 @@ pub enum Error {
     Encode { table: String, source: EncodeError },
     #[error("a worker failed on table \"{table}\": {message}")]
     Worker { table: String, message: String },
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
@@ -195,7 +201,11 @@ impl Error {
             RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } | NotArchived { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
-            Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
+            Encryption(error) => error.code(),
+            // Without an errno it is what was read that is wrong.
+            Damaged { problem: ContainerError::Read { source, .. }, .. } if source.raw_os_error().is_some() => {
+                store_code(source.raw_os_error())
+            }
             Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
             SetExists { .. } | MemberExists { .. } | MarkExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             UnknownMark { .. } | UnknownJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
@@ -295,6 +305,7 @@ impl Error {
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Store(error) => error.hint(),
+            Encryption(error) => error.hint(),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

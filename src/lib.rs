@@ -9,6 +9,7 @@ mod journal_archive; // … of archived rows
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
 mod journal_restores; // … of restores

@@ -15,6 +15,8 @@ static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static RECIPIENTS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static IDENTITY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static FAILPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The directory inside the data directory that is used while `agent_backup.directory` is not set.
@@ -69,6 +71,22 @@ pub fn register() {
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_string_guc(
+        c"agent_backup.recipients_file",
+        c"File with the public keys that backups are encrypted for, unless their set names one of its own.",
+        c"An absolute path on the server; a line age1... for each key. Empty means that such backups are not encrypted.",
+        &RECIPIENTS_FILE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.identity_file",
+        c"File with the secret keys that open encrypted backups here.",
+        c"An absolute path on the server, of mode 0600. Empty means that this server can write encrypted backups and not read them.",
+        &IDENTITY_FILE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
         c"agent_backup.debug_failpoint",
         c"Makes the named step fail, for testing of recovery only.",
         c"A list of step=error, step=panic or step=pause, separated by commas.",
@@ -100,6 +118,11 @@ pub fn default_directory() -> PathBuf {
     data_directory().join(DEFAULT_DIRECTORY)
 }
 
+/// Where the server keeps temporary files of the default tablespace; it is made when it is first wanted.
+pub fn temporary_directory() -> PathBuf {
+    data_directory().join("base").join("pgsql_tmp")
+}
+
 /// The server's data directory.
 pub fn data_directory() -> PathBuf {
     // SAFETY: DataDir is set once by the postmaster, before any backend runs, to a string that lives as long as it.
@@ -110,6 +133,16 @@ pub fn data_directory() -> PathBuf {
 /// The role whose members may write into the backup directory, if one is set.
 pub fn directory_role() -> Option<String> {
     text(&DIRECTORY_ROLE).filter(|role| !role.is_empty())
+}
+
+/// The file with the public keys for sets that name none, if one is set.
+pub fn recipients_file() -> Option<String> {
+    text(&RECIPIENTS_FILE).filter(|path| !path.is_empty())
+}
+
+/// The file with the secret keys of this server, if one is set.
+pub fn identity_file() -> Option<String> {
+    text(&IDENTITY_FILE).filter(|path| !path.is_empty())
 }
 
 /// Number of threads for one scan, at least 1.

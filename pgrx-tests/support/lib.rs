@@ -16,6 +16,7 @@ mod database;
 mod exact;
 mod faults;
 mod incrementals;
+mod keys;
 mod reaper;
 mod restores;
 mod retention;
@@ -40,6 +41,7 @@ pub use faults::{Strace, kill_backend, strace_backend};
 pub use incrementals::{
     Incremental, archived, ids_in, incremental_of_s, incremental_with, quiet_database, rows_in, tombstones_in, with_set,
 };
+pub use keys::{KeyFiles, sealed_set};
 pub use nix::sys::signal::Signal;
 pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,

@@ -66,6 +66,11 @@ impl<R: ReadAt> Container<R> {
         Ok(Container { source, manifest, manifest_bytes, method })
     }
 
+    /// What it was opened from.
+    pub fn into_source(self) -> R {
+        self.source
+    }
+
     /// Hashes the bytes of a range block by block; None when it was stopped.
     fn hash_watched(
         &self,

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 /// The bytes of one stored file, wherever they are; any number of threads may read them.
 pub type Blob = Arc<dyn ReadAt + Send + Sync>;
 
@@ -37,6 +39,23 @@ pub trait ReadAt {
         Ok(())
     }
 }
+
+/// The SHA-256 in hex of all bytes of a source. `watch` is called between the steps.
+pub fn sha256_hex_of(source: &impl ReadAt, watch: &mut dyn FnMut()) -> io::Result<String> {
+    let (length, mut at) = (source.len()?, 0);
+    let (mut hash, mut block) = (Sha256::new(), vec![0; BLOCK.min(length) as usize]);
+    while at < length {
+        watch();
+        let bytes = &mut block[..BLOCK.min(length - at) as usize];
+        source.read_exact_at(at, bytes)?;
+        hash.update(&*bytes);
+        at += bytes.len() as u64;
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// Bytes hashed at once.
+const BLOCK: u64 = 1 << 20;
 
 impl ReadAt for File {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

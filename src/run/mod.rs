@@ -3,7 +3,7 @@
 pub mod adopt; // one backup on disk into the catalogue
 pub mod assess; // a set against its backups
 pub mod backup; // a set into a container
-pub mod blob; // the bytes of a container
+pub mod blob; // the bytes of a container, opened where they are sealed
 pub mod capture; // changes of tracked tables
 pub mod compare; // two sides, row by row
 pub mod crontab; // jobs for cron
@@ -15,6 +15,7 @@ pub mod drill; // a restore for the proof
 pub mod export; // one table into one file
 pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job
+pub mod keys; // files of keys: for whom backups are sealed, what opens them
 pub mod members; // a set's tables, one scanned while the one before is compressed
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools
@@ -27,6 +28,7 @@ pub mod restore; // a backup into tables
 pub mod retention; // which backups stay
 pub mod say; // lines for a person
 pub mod schedule; // jobs given to pg_cron
+pub mod sealing; // what a file of rows is written through
 pub mod sides; // what is compared, and by which columns
 pub mod source; // a backup that is read back
 pub mod sweep; // all rows of a side, worked on by threads

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Once;
 
-use agent_backup_core::plan::names;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, StoreError};
 use pgrx::{PgLogLevel, pg_sys};
 
@@ -85,6 +85,20 @@ pub fn to_remove(path: &Path, set: &str) -> Result<(Directory, Rc<DirectoryLock>
     directory.check_writable()?;
     let lock = lock(&directory, set)?;
     Ok((directory, lock))
+}
+
+/// Where rows wait that were read and are in no file yet: beside it, or, where they will be sealed, where the server keeps
+/// its own temporary files.
+pub fn of_spools(beside: &Directory, form: Form) -> Result<Directory> {
+    match form {
+        Form::Plain => Ok(beside.clone()),
+        Form::Sealed => {
+            let path = settings::temporary_directory();
+            // It may be a link to a faster disk, as the server allows.
+            let path = path.canonicalize().unwrap_or(path);
+            Ok(Directory::open_or_create(&path, DirectoryRule::default())?)
+        }
+    }
 }
 
 /// The directory of a set, there or not.

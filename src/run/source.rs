@@ -6,10 +6,11 @@ use std::sync::Arc;
 use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
+use agent_backup_core::plan::names::Form;
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
-use crate::error::{Error, Result};
+use crate::error::{EncryptionError, Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
 use crate::run::{blob, place};
@@ -42,6 +43,8 @@ impl Location {
 /// An open backup whose manifest was read and checked.
 pub struct Source {
     pub container: Arc<Container<Blob>>,
+    /// The bytes as they are stored, which may be sealed.
+    pub stored: Blob,
     pub location: Location,
     pub directory: Directory,
 }
@@ -78,18 +81,22 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 }
 
 /// Opens what `locate` found. Its manifest is the very one that the catalogue lists. Errors: `Store` (missing, no
-/// permission), `Damaged`, `Swapped`.
+/// permission), `Damaged`, `Swapped`, and, of an encrypted one, those of `blob::opened`.
 pub fn open(location: Location) -> Result<Source> {
     let directory = place::for_reading(&location.directory)?;
-    let file = blob::of_file(&directory, &location.file_name)?;
+    let stored = blob::of_file(&directory, &location.file_name)?;
     let shown = location.path().display().to_string();
-    let container = Container::open(file).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
+    let plain = blob::opened(stored.clone(), &shown)?;
+    let container = Container::open(plain).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
+    if container.manifest.encryption.is_some() && Form::of(&shown) == Form::Plain {
+        return Err(EncryptionError::Downgraded { file: shown, told: "its manifest" }.into());
+    }
     if let Some(listed) = &location.listed
         && sha256_hex(&container.manifest_bytes) != listed.manifest_sha256
     {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
-    Ok(Source { container: Arc::new(container), location, directory })
+    Ok(Source { container: Arc::new(container), stored, location, directory })
 }
 
 /// `locate` and `open`.
@@ -114,6 +121,11 @@ pub fn find_with_table(text: &str, set: &str) -> Result<Option<(Source, Option<S
 impl Source {
     pub fn manifest(&self) -> &Manifest {
         &self.container.manifest
+    }
+
+    /// Whether its bytes are stored sealed.
+    pub fn is_sealed(&self) -> bool {
+        Form::of(&self.location.file_name) == Form::Sealed
     }
 
     pub fn id(&self) -> &str {

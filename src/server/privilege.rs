@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
 
-use crate::error::{Error, Result};
+use crate::error::{EncryptionError, Error, Result};
 use crate::{ident, settings};
 
 /// The caller may write a file at `path`: a superuser, a member of `pg_write_server_files`, or, inside the backup
@@ -23,10 +23,7 @@ pub fn require_file_writer(path: &Path) -> Result<()> {
 
 /// The caller may read the backup at `path`: a superuser, a member of `pg_read_server_files`, or who may write there.
 pub fn require_backup_reader(path: &Path) -> Result<()> {
-    // SAFETY: looks up the catalogue for the current user.
-    let reads =
-        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) };
-    if reads {
+    if reads_server_files() {
         return Ok(());
     }
     require_file_writer(path).map_err(|error| match error {
@@ -54,6 +51,18 @@ pub fn require_operator() -> Result<()> {
     }
     let role = settings::directory_role().unwrap_or_else(|| "pg_write_server_files".to_owned());
     Err(Error::MayNotConfigure { grantable: ident::quote(&role) })
+}
+
+/// The caller may say for whom backups are encrypted, by a file on the server: a superuser or a member of
+/// `pg_read_server_files`, who is also an operator.
+pub fn require_key_chooser() -> Result<()> {
+    require_operator()?;
+    if reads_server_files() { Ok(()) } else { Err(EncryptionError::MayNotChange.into()) }
+}
+
+fn reads_server_files() -> bool {
+    // SAFETY: looks up the catalogue for the current user.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }
 
 /// The caller may read all rows of a table: SELECT on it, and no policy that would hide rows (T73).

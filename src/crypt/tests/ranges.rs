@@ -76,6 +76,7 @@ fn manifest(time: DateTime<chrono::Utc>) -> Manifest {
         ddl: vec![],
         left_out: vec![],
         ddl_fingerprint: None,
+        encryption: None,
         notes: vec![],
         content_sha256: String::new(),
         content_bytes: 0,

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use agent_backup_core::codec::split;
-use agent_backup_core::container::{ContainerError, Entry, Hashes, Hashing, Tally};
+use agent_backup_core::container::{Blob, ContainerError, Entry, Hashes, Hashing, Tally, sha256_hex_of};
 use agent_backup_core::plan::names;
 use agent_backup_core::stream::Chunk;
 use pgrx::check_for_interrupts;
@@ -35,7 +35,11 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     let mut checked = Checked { lines: Vec::new(), file_sha256: None };
     let mut of_entries: Vec<Option<ContainerError>> = Vec::new();
     if level >= Level::Hash {
-        let hashes = hash(source)?;
+        let mut hashes = hash(source)?;
+        if source.is_sealed() {
+            // The catalogue's is that of the bytes on disk.
+            hashes.file_sha256 = stored_sha256(&source.stored).ok();
+        }
         checked.lines.extend(whole(source, &hashes, facts));
         of_entries = hashes.entries.into_iter().map(std::result::Result::err).collect();
         checked.file_sha256 = hashes.file_sha256;
@@ -60,6 +64,14 @@ fn hash(source: &Source) -> Result<Hashes> {
             return Ok(hashes);
         }
     }
+}
+
+/// The SHA-256 of all bytes as they are stored, in hex; answers interrupts.
+pub fn stored_sha256(stored: &Blob) -> std::result::Result<String, ContainerError> {
+    let watch = &mut || {
+        check_for_interrupts!();
+    };
+    sha256_hex_of(stored, watch).map_err(|source| ContainerError::Read { what: "the container".into(), source })
 }
 
 /// The file as a whole: what lies between the entries, and the hash that the catalogue has. Damage of an entry is told
