@@ -1,6 +1,8 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+mod audit;
+
 use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
@@ -9,6 +11,8 @@ use agent_backup_core::store::StoreError;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
+
+pub use audit::AuditError;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -71,6 +75,8 @@ pub enum Error {
     Encode { table: String, source: EncodeError },
     #[error("a worker failed on table \"{table}\": {message}")]
     Worker { table: String, message: String },
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
@@ -219,6 +225,7 @@ impl Error {
             Store(StoreError::Missing { .. } | StoreError::DirectoryMissing { .. }) => Code::ERRCODE_UNDEFINED_FILE,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
+            Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
@@ -294,6 +301,7 @@ impl Error {
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
+            Audit(error) => error.hint(),
             Store(error) => error.hint(),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())

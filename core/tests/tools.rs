@@ -49,6 +49,8 @@ fn manifest() -> Manifest {
         left_out: vec![],
         ddl_fingerprint: None,
         notes: vec![],
+        audit_head: None,
+        audit_entry: None,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],

@@ -48,6 +48,8 @@ fn manifest() -> Manifest {
         left_out: vec![LeftOut { object: "large object 1".into(), reason: "not part of a table".into() }],
         ddl_fingerprint: None,
         notes: vec!["note".into()],
+        audit_head: None,
+        audit_entry: None,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],

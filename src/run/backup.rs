@@ -13,11 +13,12 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::journal_archive;
+use crate::journal_audit;
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
 use crate::run::say;
-use crate::run::{adopt, place, reconcile};
+use crate::run::{adopt, audit, place, reconcile};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{clock, facts, lock};
@@ -46,7 +47,24 @@ pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    run_set(request, &set)
+    let report = run_set(request, &set)?;
+    report.note(request.kind);
+    Ok(report)
+}
+
+impl Report {
+    /// What the log of acts has of it.
+    fn note(&self, kind: &str) {
+        let failed = self.outcomes.iter().filter(|outcome| outcome.error().is_some()).count();
+        audit::note("kind", kind);
+        audit::note("tables", self.outcomes.iter().filter(|outcome| outcome.is_done()).count());
+        if let Some(placed) = &self.placed {
+            audit::note("backup_id", placed.manifest.backup_id.as_str());
+        }
+        if failed > 0 {
+            audit::failed(&format!("{failed} of {} tables failed", self.outcomes.len()));
+        }
+    }
 }
 
 fn run_set(request: &Request, set: &Set) -> Result<Report> {
@@ -292,6 +310,7 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
 }
 
 fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Read) -> Result<Manifest> {
+    let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {
         version: agent_backup_core::container::manifest::VERSION,
         backup_id: names::backup_id(started, facts::random()),
@@ -309,6 +328,8 @@ fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Rea
         left_out: read.definitions.left_out.clone(),
         ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
+        audit_head,
+        audit_entry,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: Vec::new(),

@@ -102,7 +102,8 @@ fn open(path: &Path) -> Result<Directory> {
     Ok(Directory::open_or_create(path, rule())?)
 }
 
-fn rule() -> DirectoryRule {
+/// Where files of ours may be.
+pub fn rule() -> DirectoryRule {
     DirectoryRule {
         forbidden_root: Some(settings::data_directory()),
         allowed_below: vec![settings::default_directory()],

@@ -104,7 +104,8 @@ pub fn is_for_the_call(code: PgSqlErrorCode) -> bool {
     )
 }
 
-fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
+/// What an error that was caught says.
+pub fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
     match caught {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
