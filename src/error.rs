@@ -1,8 +1,9 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+mod audit; // … of the log of acts
 mod encryption; // … of keys and encrypted backups
-mod offsite; // copies in other places
+mod offsite; // … of copies in other places
 
 use std::error::Error as StdError;
 
@@ -13,6 +14,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
+pub use audit::AuditError;
 pub use encryption::EncryptionError;
 pub use offsite::OffsiteError;
 
@@ -79,6 +81,8 @@ pub enum Error {
     Worker { table: String, message: String },
     #[error(transparent)]
     Encryption(#[from] EncryptionError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
@@ -232,6 +236,7 @@ impl Error {
             Store(StoreError::Missing { .. } | StoreError::DirectoryMissing { .. }) => Code::ERRCODE_UNDEFINED_FILE,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
+            Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
@@ -307,6 +312,7 @@ impl Error {
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
+            Audit(error) => error.hint(),
             Store(error) => error.hint(),
             Encryption(error) => error.hint(),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {

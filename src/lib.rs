@@ -6,6 +6,7 @@ mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
 mod journal_archive; // … of archived rows
+mod journal_audit; // … of the log of acts
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
@@ -29,6 +30,7 @@ use pgrx::prelude::*;
 pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/15_audit.sql", name = "audit", requires = ["schema"]);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);

@@ -4,6 +4,7 @@
 
 mod argument;
 mod as_of;
+pub mod audit;
 mod backup;
 mod capture;
 pub mod clock;

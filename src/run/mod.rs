@@ -2,6 +2,7 @@
 
 pub mod adopt; // one backup on disk into the catalogue
 pub mod assess; // a set against its backups
+pub mod audit; // the log of acts
 pub mod backup; // a set into a container
 pub mod blob; // the bytes of a container, opened where they are sealed
 pub mod capture; // changes of tracked tables

@@ -125,7 +125,8 @@ pub fn object_error(error: ObjectError) -> Error {
     }
 }
 
-fn rule() -> DirectoryRule {
+/// Where files of ours may be.
+pub fn rule() -> DirectoryRule {
     DirectoryRule {
         forbidden_root: Some(settings::data_directory()),
         allowed_below: vec![settings::default_directory()],

@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::run::audit;
 use crate::server::{encoding, message};
 
 /// Backups of one directory that go. Its lock is held until they are gone.
@@ -75,7 +76,11 @@ fn listen() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     match event {
-        pg_sys::XactEvent::XACT_EVENT_COMMIT => remove_all(),
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            // Others need not wait until the files are gone.
+            audit::let_go();
+            remove_all();
+        }
         pg_sys::XactEvent::XACT_EVENT_ABORT => forget_from(0),
         // What is prepared is committed by another session, which has no list.
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if PENDING.with_borrow(|all| !all.is_empty()) => {
