@@ -2,6 +2,7 @@
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
 mod encryption; // … of keys and encrypted backups
+mod offsite; // copies in other places
 
 use std::error::Error as StdError;
 
@@ -13,6 +14,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
 pub use encryption::EncryptionError;
+pub use offsite::OffsiteError;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -144,8 +146,8 @@ pub enum Error {
     JobBusy { job: &'static str, set: String, holder: Option<i32> },
     #[error("a job cannot run inside a transaction")]
     InTransaction,
-    #[error("no off-site place is configured for backup set \"{set}\"")]
-    NoOffsite { set: String },
+    #[error(transparent)]
+    Offsite(#[from] OffsiteError),
     #[error("jobs cannot be scheduled: {reason}")]
     NoCron { reason: String, hint: String },
     #[error("permission denied to schedule jobs with pg_cron")]
@@ -210,7 +212,8 @@ impl Error {
             SetExists { .. } | MemberExists { .. } | MarkExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             UnknownMark { .. } | UnknownJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
             InTransaction => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
-            NoOffsite { .. } | NoCron { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Offsite(error) => error.code(),
+            NoCron { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Elsewhere { code, .. } => Code::from(*code),
             ElsewhereEnded { .. } => Code::ERRCODE_CONNECTION_FAILURE,
             NoWorker { .. } => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -291,7 +294,7 @@ impl Error {
             }
             JobBusy { holder: Some(pid), .. } => Some(format!("Session {pid} runs it; see pg_stat_activity.")),
             InTransaction => Some("It commits what it does: call it on its own, outside BEGIN, functions and other statements.".into()),
-            NoOffsite { .. } => Some("Copies to another place are not in this version: schedule the set without offsite.".into()),
+            Offsite(error) => error.hint(),
             NoCron { hint, .. } => Some(hint.clone()),
             MayNotSchedule { database, grant } => {
                 Some(format!("Ask a superuser to run in database \"{database}\": {grant}"))

@@ -12,6 +12,7 @@ mod journal_drills; // … of drills
 mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_offsite; // … of copies in other places
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
 mod journal_sets; // … of the sets
@@ -31,6 +32,7 @@ extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
+extension_sql_file!("../sql/36_offsite.sql", name = "offsite", requires = ["backups", api::offsite::s3_validator]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
 extension_sql_file!(

@@ -14,6 +14,8 @@ static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static OFFSITE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static OFFSITE_SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static RECIPIENTS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static IDENTITY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -70,6 +72,7 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_MS,
     );
+    register_offsite();
     GucRegistry::define_string_guc(
         c"agent_backup.recipients_file",
         c"File with the public keys that backups are encrypted for, unless their set names one of its own.",
@@ -103,6 +106,35 @@ pub fn register() {
         GucFlags::NO_SHOW_ALL,
     );
     reserve_prefix();
+}
+
+fn register_offsite() {
+    GucRegistry::define_string_guc(
+        c"agent_backup.offsite_url",
+        c"Place that copies of backups go to, for sets without a destination of their own.",
+        c"s3://bucket/prefix or file:///directory, without credentials. Empty means none.",
+        &OFFSITE_URL,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.offsite_server",
+        c"Foreign server of agent_backup_s3 by which stores are reached that name none.",
+        c"Empty means what the environment and the shared files of AWS say to the server's process.",
+        &OFFSITE_SERVER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+/// Where copies go of sets that have no destination of their own.
+pub fn offsite_url() -> Option<String> {
+    text(&OFFSITE_URL).filter(|url| !url.is_empty())
+}
+
+/// The foreign server by which stores are reached that name none.
+pub fn offsite_server() -> Option<String> {
+    text(&OFFSITE_SERVER).filter(|server| !server.is_empty())
 }
 
 /// The backup directory: as set, or the default inside the data directory.

@@ -16,6 +16,7 @@ pub mod incremental;
 pub mod job;
 pub mod lock_key;
 mod mark;
+pub mod offsite;
 mod read;
 mod reconcile;
 mod record;

@@ -18,6 +18,7 @@ pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job
 pub mod keys; // files of keys: for whom backups are sealed, what opens them
 pub mod members; // a set's tables, one scanned while the one before is compressed
+pub mod offsite; // copies in other places
 pub mod outcome; // what became of each member
 pub mod pipeline; // one table from scan to spools
 pub mod place; // the directory that is written to

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use agent_backup_core::plan::names::{self, Form};
+use agent_backup_core::store::object::ObjectError;
 use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, StoreError};
 use pgrx::{PgLogLevel, pg_sys};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
 use crate::run::removal;
 use crate::run::reseal::recover;
@@ -117,6 +118,14 @@ pub fn absolute(path: &str) -> PathBuf {
 fn open(path: &Path) -> Result<Directory> {
     clean_up_at_exit();
     Ok(Directory::open_or_create(path, rule())?)
+}
+
+/// An error of a store: those of a directory are told as they are of any other.
+pub fn object_error(error: ObjectError) -> Error {
+    match error {
+        ObjectError::Local(error) => error.into(),
+        other => OffsiteError::Object(other).into(),
+    }
 }
 
 fn rule() -> DirectoryRule {

@@ -36,6 +36,11 @@ impl SetLock {
         Self::acquire_key(set, key(&format!("{set}/incremental")))
     }
 
+    /// The same for the copies of the set in other places.
+    pub fn of_copies(set: &str) -> Result<Self> {
+        Self::acquire_key(set, key(&format!("{set}/copies")))
+    }
+
     fn acquire_key(set: &str, key: u32) -> Result<Self> {
         let tag = advisory_tag(key);
         let take = |level: Level| {

@@ -100,7 +100,8 @@ pub fn require_still_definer(role: &str, owner: pg_sys::Oid, display: &str) -> R
     Err(Error::DefinerLost { table: display.to_owned(), role: role.to_owned() })
 }
 
-fn is_file_writer() -> bool {
+/// The caller may write any file of the server.
+pub fn is_file_writer() -> bool {
     // SAFETY: looks up the catalogue for the current user.
     unsafe {
         pg_sys::superuser()

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use agent_backup_core::plan::jobs::Job;
 
-use super::told;
+use super::{offsite, told};
 use crate::error::{Error, Result};
 use crate::journal_checks::plain_name;
 use crate::journal_jobs::{self, Run};
@@ -25,13 +25,13 @@ pub struct Done {
 }
 
 impl Done {
-    fn all(summary: String, failure: Option<String>) -> Self {
+    pub(super) fn all(summary: String, failure: Option<String>) -> Self {
         Done { summary, failure, is_last: true }
     }
 }
 
 /// Does the part of a run's work that comes after `steps` others.
-pub fn of(run: &Run, steps: i32) -> Result<Done> {
+pub fn of(run_id: i64, run: &Run, steps: i32) -> Result<Done> {
     let set = run.set.as_str();
     match run.job {
         // Files are removed at the commit: it comes before the backup that needs the room.
@@ -41,13 +41,14 @@ pub fn of(run: &Run, steps: i32) -> Result<Done> {
             let failure = failure.map(|failure| format!(", but {failure}")).unwrap_or_default();
             Ok(Done { summary: format!("little room: {summary}{failure}"), failure: None, is_last: false })
         }
-        Job::Daily => full(set, "full"),
-        Job::Weekly => full(set, "archive"),
-        Job::Hourly => changes(set),
+        Job::Daily | Job::Weekly | Job::Hourly if offsite::is_left(run_id) => offsite::sent(set),
+        Job::Daily => offsite::after(run_id, set, full(set, "full")?),
+        Job::Weekly => offsite::after(run_id, set, full(set, "archive")?),
+        Job::Hourly => offsite::after(run_id, set, changes(set)?),
         Job::Verify => verify(set),
         Job::Monthly => drilled(set),
         Job::Prune => pruned(set),
-        Job::Offsite => Err(Error::NoOffsite { set: set.to_owned() }),
+        Job::Offsite => offsite::copied(set),
     }
 }
 
