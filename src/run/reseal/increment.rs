@@ -29,10 +29,7 @@ pub fn of_set(set: &str, confirmed: bool) -> Result<Vec<Resealed>> {
     }
     let recipients = keys::recipients(&journal::set(set)?.recipients_files)?;
     let held = if confirmed { Some(place::of_incrementals(set)?) } else { None };
-    let place = match &held {
-        Some(held) => Some(Place { directory: held.directory.clone(), lock: held.lock.clone() }),
-        None => None,
-    };
+    let place = held.as_ref().map(|held| Place { directory: held.directory.clone(), lock: held.lock.clone() });
     let directory = match &place {
         Some(place) => place.directory.clone(),
         None => place::for_reading(&path)?,
