@@ -49,6 +49,9 @@ COMMENT ON FUNCTION agent_backup.recent_verifications IS 'Rows of backup_verific
 COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as commands for this database: scenario record, table, database or disaster; null for all';
 COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
 COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';
+COMMENT ON FUNCTION agent_backup.set_encryption IS 'Says for whom the backups of a set are encrypted from now on; null leaves it to agent_backup.recipients_file. Returns the ids of the keys';
+COMMENT ON FUNCTION agent_backup.reseal IS 'Seals backups and incrementals of a set for the present recipients, also those that are plain; says which unless confirm => true';
+COMMENT ON FUNCTION agent_backup.encryption_state IS 'Whether the keys of each encrypted set can be used';
 COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';
 COMMENT ON FUNCTION agent_backup.begin_job IS 'Part of run_job: begins a run, or writes down that it was refused';
 COMMENT ON FUNCTION agent_backup.do_job IS 'Part of run_job: does the next part of the work';

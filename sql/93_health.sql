@@ -3,6 +3,7 @@ CREATE VIEW agent_backup.health AS
 SELECT h.subject, h.severity, h.since, h.reason, h.action
   FROM (SELECT 1 AS place, v.* FROM agent_backup.health_tables v
         UNION ALL SELECT 2, v.* FROM agent_backup.health_sets v
+        UNION ALL SELECT 2, v.* FROM agent_backup.health_encryption v
         UNION ALL SELECT 3, v.* FROM agent_backup.health_jobs v
         UNION ALL SELECT 4, v.* FROM agent_backup.health_offsite v
         UNION ALL SELECT 5, v.* FROM agent_backup.health_capture v
@@ -18,7 +19,7 @@ DO $do$
 DECLARE
     part text;
 BEGIN
-    FOREACH part IN ARRAY ARRAY['health', 'health_tables', 'health_sets', 'health_offsite', 'health_jobs', 'health_capture', 'health_disk', 'health_server'] LOOP
+    FOREACH part IN ARRAY ARRAY['health', 'health_tables', 'health_sets', 'health_encryption', 'health_offsite', 'health_jobs', 'health_capture', 'health_disk', 'health_server'] LOOP
         EXECUTE pg_catalog.format('COMMENT ON COLUMN agent_backup.%I.subject IS %L', part, 'What is expected');
         EXECUTE pg_catalog.format('COMMENT ON COLUMN agent_backup.%I.severity IS %L', part, 'OK, WARNING or FAILED');
         EXECUTE pg_catalog.format('COMMENT ON COLUMN agent_backup.%I.since IS %L', part, 'Since when it is so; null where nothing tells');

@@ -98,11 +98,24 @@ extension_sql_file!(
     name = "health_disk",
     requires = ["recovery_state", api::retention::disk_space]
 );
+extension_sql_file!(
+    "../sql/92_health_encryption.sql",
+    name = "health_encryption",
+    requires = ["recovery_state", api::encryption::encryption_state]
+);
 extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
 extension_sql_file!(
     "../sql/93_health.sql",
     name = "health",
-    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_disk", "health_server"]
+    requires = [
+        "health_tables",
+        "health_sets",
+        "health_encryption",
+        "health_jobs",
+        "health_capture",
+        "health_disk",
+        "health_server"
+    ]
 );
 extension_sql_file!(
     "../sql/94_rpo_rto.sql",

@@ -10,7 +10,7 @@ mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
-mod encryption;
+pub mod encryption;
 pub mod export;
 mod history;
 pub mod incremental;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use agent_backup_core::container::Manifest;
-use agent_backup_core::container::manifest::Encryption;
+use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
 use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
@@ -338,6 +338,11 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
 /// that nobody can.
 const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
 
+/// Leaves out of a manifest why members failed.
+pub fn withhold_errors(members: &mut [ManifestMember]) {
+    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+}
+
 fn new_manifest(
     set: &Set,
     request: &Request,
@@ -347,7 +352,7 @@ fn new_manifest(
 ) -> Result<Manifest> {
     let mut members: Vec<_> = read.outcomes.iter().map(Outcome::to_manifest).collect();
     if recipients.is_some() {
-        members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+        withhold_errors(&mut members);
     }
     let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {

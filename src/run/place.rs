@@ -12,6 +12,7 @@ use pgrx::{PgLogLevel, pg_sys};
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
 use crate::run::removal;
+use crate::run::reseal::recover;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
 use crate::settings;
@@ -34,6 +35,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     for left in directory.sweep_staging(&lock)? {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -46,6 +48,7 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 

@@ -7,7 +7,7 @@ use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
 use agent_backup_core::plan::names::Form;
-use agent_backup_core::store::Directory;
+use agent_backup_core::store::{Directory, StoreError, swap};
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{EncryptionError, Error, Result};
@@ -84,7 +84,26 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 /// permission), `Damaged`, `Swapped`, and, of an encrypted one, those of `blob::opened`.
 pub fn open(location: Location) -> Result<Source> {
     let directory = place::for_reading(&location.directory)?;
-    let stored = blob::of_file(&directory, &location.file_name)?;
+    let file = location.file_name.clone();
+    let waiting = swap::waiting(&file);
+    match open_file(&directory, &location, &file) {
+        // It is listed as it was sealed anew, and its new files have not taken their names yet.
+        Err(Error::Swapped { .. } | Error::Encryption(_) | Error::Store(StoreError::Missing { .. }))
+            if is_there(&directory, &waiting) =>
+        {
+            open_file(&directory, &location, &waiting)
+        }
+        opened => opened,
+    }
+}
+
+fn is_there(directory: &Directory, file: &str) -> bool {
+    directory.open_file(file).is_ok()
+}
+
+fn open_file(directory: &Directory, location: &Location, file: &str) -> Result<Source> {
+    let (directory, location) = (directory.clone(), location.clone());
+    let stored = blob::of_file(&directory, file)?;
     let shown = location.path().display().to_string();
     let plain = blob::opened(stored.clone(), &shown)?;
     let container = Container::open(plain).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
