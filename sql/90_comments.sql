@@ -62,4 +62,5 @@ COMMENT ON FUNCTION agent_backup.job_is_active IS 'Part of the view schedules: w
 COMMENT ON FUNCTION agent_backup.s3_validator IS 'Part of the foreign-data wrapper agent_backup_s3: checks the options of a server or a user mapping';
 COMMENT ON FUNCTION agent_backup.add_destination IS 'Adds a place that copies of the backups of a set go to, with its own retention. Returns it as it is kept';
 COMMENT ON FUNCTION agent_backup.remove_destination IS 'Takes a destination from a set; what is there stays there';
+COMMENT ON FUNCTION agent_backup.import_offsite IS 'Lists the backups that stand in a store, of any cluster and database, so that they are restored straight from there';
 COMMENT ON FUNCTION agent_backup.upload IS 'Sends to the destinations of a set what is not there yet: backups, incrementals, records of erasures. One row per object with what became of it';

@@ -1,6 +1,8 @@
 //! The only writer, and reader, of the extension's own tables. It acts as the extension's owner with a pinned search
 //! path, so that an operator needs no right on the tables; who may call what is checked before.
 
+use std::path::Path;
+
 use agent_backup_core::container::manifest::{Entry, Manifest, Member as ManifestMember, MemberStatus};
 use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, Published};
@@ -318,7 +320,7 @@ pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
 /// The catalogue's row of a backup as its manifest tells it.
 pub fn from_manifest(
     manifest: &Manifest,
-    directory: &Directory,
+    directory: &Path,
     container: &FileFacts,
     manifest_file: &FileFacts,
     error: Option<String>,
@@ -338,7 +340,7 @@ pub fn from_manifest(
         tables: i32::try_from(present.len()).unwrap_or(i32::MAX),
         row_count: present.iter().map(|member| member.rows).sum::<u64>().cast_signed(),
         size_bytes: (container.size + manifest_file.size).cast_signed(),
-        directory: directory.path().display().to_string(),
+        directory: directory.display().to_string(),
         file_name: Some(container.name.clone()),
         manifest_name: Some(manifest_file.name.clone()),
         file_sha256: container.sha256.clone(),
@@ -359,7 +361,13 @@ pub fn of_failure(manifest: &Manifest, directory: &Directory, error: Option<Stri
         status: "failed",
         file_name: None,
         manifest_name: None,
-        ..from_manifest(manifest, directory, &none, &none, error.or_else(|| Some("nothing was backed up".into())))
+        ..from_manifest(
+            manifest,
+            directory.path(),
+            &none,
+            &none,
+            error.or_else(|| Some("nothing was backed up".into())),
+        )
     }
 }
 

@@ -9,7 +9,9 @@ use crate::api::argument::{items, required};
 use crate::api::interval;
 use crate::run::offsite::access::{self, Owner};
 use crate::run::offsite::destination::{self, NewDestination};
+use crate::run::offsite::import;
 use crate::run::offsite::upload::{self, Sent};
+use crate::run::reconcile::Finding;
 use crate::server::message::answer;
 use crate::server::text::Text;
 
@@ -110,5 +112,36 @@ fn run_upload(
         };
         let sent = upload::run(&required(set_name, "set_name")?, destination.as_deref())?;
         Ok(TableIterator::new(sent.into_iter().map(row).collect::<Vec<_>>()))
+    })
+}
+
+/// Lists the backups that stand in a store, of any cluster and database, as if they stood here: a server that lost everything
+/// restores straight from there, and one table reads no more than its own part.
+///
+/// `SELECT * FROM agent_backup.import_offsite('s3://backups/production', server_name => 'offsite');`
+///
+/// `url`: a destination, or a place below it; `set_name`: one set only; `server_name`: as for `add_destination`. One row per
+/// backup that was not listed: `adopted`, or `unreadable` (it is no whole backup: it is left alone). A backup whose files stand
+/// here too gets its copy noted. Nothing in the store is changed.
+///
+/// Errors: 42501 without the right to write backups, and, for a place that is no destination here, to read any server file;
+/// 08006 where the store cannot be reached, 25006 on a standby or in a read-only transaction.
+#[pg_extern(schema = "agent_backup", name = "import_offsite")]
+fn import_offsite(
+    url: Option<Text>,
+    set_name: default!(Option<Text>, "NULL"),
+    server_name: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(backup_file, Text), name!(backup_id, Option<Text>), name!(action, &'static str), name!(details, Text)),
+    >,
+    ErrorReport,
+> {
+    answer(|| {
+        let row =
+            |found: Finding| (found.file.into(), found.backup_id.map(Text::from), found.action, found.details.into());
+        let found = import::run(&required(url, "url")?, set_name.as_deref(), server_name.as_deref())?;
+        Ok(TableIterator::new(found.into_iter().map(row).collect::<Vec<_>>()))
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -22,6 +23,13 @@ pub trait ReadAt {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+
+    /// Says that all of a range will be read soon, from its start on; a place that is far away then fetches it in large
+    /// pieces. It takes the place of a range that was announced before.
+    fn announce(&self, _range: Range<u64>) {}
+
+    /// Makes reads that wait for a place that is far away fail, until it is switched off again.
+    fn interrupt(&self, _on: bool) {}
 
     /// Fills `buffer`. Errors: `UnexpectedEof` when the bytes end before.
     fn read_exact_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
@@ -98,6 +106,14 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn len(&self) -> io::Result<u64> {
         (**self).len()
     }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
+    }
+
+    fn interrupt(&self, on: bool) {
+        (**self).interrupt(on);
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -107,5 +123,13 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn len(&self) -> io::Result<u64> {
         (**self).len()
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
+    }
+
+    fn interrupt(&self, on: bool) {
+        (**self).interrupt(on);
     }
 }

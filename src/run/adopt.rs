@@ -11,6 +11,7 @@ use agent_backup_core::stream::sha256_hex;
 use crate::error::{EncryptionError, Error, Result};
 use crate::journal::{self, FileFacts};
 use crate::journal_retention;
+use crate::run::shelf::{self, Shelf};
 use crate::run::{blob, publish};
 
 /// Bytes of the largest manifest that is read: more than a million chunks.
@@ -38,13 +39,20 @@ pub struct Pair {
     unproven: Option<String>,
 }
 
+impl Pair {
+    /// SHA-256 in hex of the manifest.
+    pub fn manifest_sha256(&self) -> String {
+        self.beside.sha256.clone().unwrap_or_default()
+    }
+}
+
 /// Opens both files. The container must be whole at its end, and hold the very manifest that stands beside it. One that is
 /// sealed, and for which no key is here, is taken by the manifest beside it, and that is told.
-pub fn open(directory: &Directory, file: &Found, beside: &Found) -> Result<Pair> {
+pub fn open(directory: &Shelf, file: &Found, beside: &Found) -> Result<Pair> {
     let unusable = |reason: String| Error::Manifest { file: beside.name.clone(), reason };
-    let bytes = read(directory.open_file(&beside.name)?)?;
+    let bytes = directory.read(&beside.name)?;
     let manifest = Manifest::parse(&bytes).map_err(|error| unusable(error.to_string()))?;
-    let stored = blob::of_file(directory, &file.name)?;
+    let stored = directory.blob(&file.name)?;
     if manifest.encryption.is_some() && Form::of(&file.name) == Form::Plain {
         let file = directory.path().join(&file.name).display().to_string();
         return Err(EncryptionError::Downgraded { file, told: "its manifest" }.into());
@@ -95,18 +103,18 @@ pub fn complete(directory: &Directory, file: &Found, beside: &str) -> Result<Pai
     let mut staged = publish::stage(directory, "metadata")?;
     staged.append(&container.manifest_bytes)?;
     let published = staged.publish(beside)?;
-    open(directory, file, &Found { name: published.name, size: published.size })
+    open(&Shelf::Local(directory.clone()), file, &Found { name: published.name, size: published.size })
 }
 
 /// Lists it; what was done, in words. A backup that is listed already at another place moves here when it is gone there.
-pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
+pub fn list(directory: &Shelf, pair: &Pair) -> Result<String> {
     let Pair { manifest, container, beside, unproven } = pair;
     let mut pin = None;
     let listed = journal::place_of(&manifest.backup_id)?;
     if let Some((other, name)) = &listed {
         let path = std::path::Path::new(other).join(name);
         let here = path == directory.path().join(&container.name);
-        if !here && path.exists() {
+        if !here && (path.exists() || shelf::is_url(other)) {
             let reason = format!("it is a copy of \"{}\", which is listed", path.display());
             return Err(Error::Manifest { file: beside.name.clone(), reason });
         }
@@ -120,7 +128,7 @@ pub fn list(directory: &Directory, pair: &Pair) -> Result<String> {
         manifest.members.iter().filter_map(|m| m.error.as_ref().map(|error| format!("{}: {error}", m.display)));
     let failed: Vec<String> = failed.collect();
     let error = (!failed.is_empty()).then(|| failed.join("; "));
-    let record = journal::from_manifest(manifest, directory, container, beside, error);
+    let record = journal::from_manifest(manifest, &directory.path(), container, beside, error);
     journal::record(&record)?;
     journal_retention::is_back(&record.backup_id)?;
     if let Some(pin) = pin {

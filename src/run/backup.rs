@@ -371,7 +371,7 @@ fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], di
     let record = match placed {
         Some(placed) => journal::from_manifest(
             &placed.manifest,
-            directory,
+            directory.path(),
             &(&placed.container).into(),
             &(&placed.manifest_file).into(),
             error,

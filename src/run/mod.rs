@@ -30,6 +30,7 @@ pub mod retention; // which backups stay
 pub mod say; // lines for a person
 pub mod schedule; // jobs given to pg_cron
 pub mod sealing; // what a file of rows is written through
+pub mod shelf; // a directory, or a part of a store
 pub mod sides; // what is compared, and by which columns
 pub mod source; // a backup that is read back
 pub mod sweep; // all rows of a side, worked on by threads

@@ -11,6 +11,7 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
+use crate::journal_offsite;
 use crate::run::removal;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
@@ -76,6 +77,24 @@ pub fn of_export(path: &Path) -> Result<Directory> {
 pub fn for_reading(path: &Path) -> Result<Directory> {
     privilege::require_backup_reader(path)?;
     Ok(Directory::open(path, rule())?)
+}
+
+/// The caller may read backups from a place in a store: any, who may read server files; those that are a destination or
+/// were imported from, who may read the backup directory.
+pub fn require_store_reader(url: &str) -> Result<()> {
+    if privilege::is_file_reader() {
+        return Ok(());
+    }
+    if journal_offsite::is_known(url)? || settings::offsite_url().is_some_and(|known| is_below(url, &known)) {
+        return privilege::require_backup_reader(&settings::directory());
+    }
+    let (what, grantable) = ("read backups from", "pg_read_server_files");
+    Err(OffsiteError::MayNotReach { what, url: url.to_owned(), grantable }.into())
+}
+
+fn is_below(url: &str, known: &str) -> bool {
+    let known = known.trim_end_matches('/');
+    url.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Opens the directory of listed backups of a set to remove some of them, and keeps other writers out. The set's own lock is

@@ -23,7 +23,7 @@ pub fn require_file_writer(path: &Path) -> Result<()> {
 
 /// The caller may read the backup at `path`: a superuser, a member of `pg_read_server_files`, or who may write there.
 pub fn require_backup_reader(path: &Path) -> Result<()> {
-    if reads_server_files() {
+    if is_file_reader() {
         return Ok(());
     }
     require_file_writer(path).map_err(|error| match error {
@@ -57,10 +57,11 @@ pub fn require_operator() -> Result<()> {
 /// `pg_read_server_files`, who is also an operator.
 pub fn require_key_chooser() -> Result<()> {
     require_operator()?;
-    if reads_server_files() { Ok(()) } else { Err(EncryptionError::MayNotChange.into()) }
+    if is_file_reader() { Ok(()) } else { Err(EncryptionError::MayNotChange.into()) }
 }
 
-fn reads_server_files() -> bool {
+/// The caller may read any file of the server.
+pub fn is_file_reader() -> bool {
     // SAFETY: looks up the catalogue for the current user.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }

@@ -2,7 +2,8 @@
 
 pub mod access; // how a store is reached
 pub mod destination; // where the copies of a set go
+pub mod import; // backups in a store, listed here
 mod incrementals; // and tombstones: what stands beside backups
-mod local; // what is here to be sent
+pub mod local; // what is here to be sent
 pub mod send; // one object
 pub mod upload; // all that is not there yet

@@ -8,6 +8,7 @@ use pgrx::check_for_interrupts;
 
 use crate::error::Result;
 use crate::run::adopt;
+use crate::run::shelf::Shelf;
 use crate::run::source::Location;
 use crate::run::verify::finding::{Line, Problem};
 use crate::server::facts;
@@ -19,8 +20,8 @@ pub const CHECK: &str = "directory";
 const LINES: usize = 100;
 
 /// Files that belong to no backup. Nothing is said while a backup of the set runs: what it writes is not listed yet.
-pub fn strays(location: &Location, directory: &Directory) -> Result<Vec<Line>> {
-    let Some(listed) = &location.listed else { return Ok(Vec::new()) };
+pub fn strays(location: &Location, shelf: &Shelf) -> Result<Vec<Line>> {
+    let (Some(listed), Shelf::Local(directory)) = (&location.listed, shelf) else { return Ok(Vec::new()) };
     // Looked at before the catalogue is: what is published between the two is listed then.
     let files = match directory.list() {
         Ok(files) => files,

@@ -1,20 +1,19 @@
 //! Level `exists`: both files are there, of the sizes that the catalogue has, and are the ones that it lists.
 
-use std::io::Read;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_backup_core::container::parse::MAX_BYTES;
 use agent_backup_core::container::{Blob, Container, ContainerError, Manifest, ReadAt};
 use agent_backup_core::plan::names::{self, Form};
-use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{EncryptionError, Error, Result};
 use crate::journal_checks::Facts;
+use crate::run::blob;
+use crate::run::shelf::{self, Shelf};
 use crate::run::source::{Location, Source};
 use crate::run::verify::finding::{Line, Problem};
-use crate::run::{blob, place};
 
 const CHECK: &str = "exists";
 
@@ -36,7 +35,7 @@ pub enum Content {
 pub struct Locked {
     pub manifest: Manifest,
     pub stored: Blob,
-    pub directory: Directory,
+    pub directory: Shelf,
     /// Why it cannot be opened.
     pub why: String,
 }
@@ -46,7 +45,7 @@ type Found<T> = std::result::Result<T, Problem>;
 
 /// Looks at both files. Errors: only what concerns the caller, such as a right that is missing.
 pub fn examine(location: &Location, facts: Option<&Facts>) -> Result<Examined> {
-    let directory = match place::for_reading(&location.directory) {
+    let directory = match Shelf::open(&location.directory) {
         Ok(directory) => directory,
         Err(Error::Store(error)) => {
             let line = Line::bad_file(CHECK, Problem::of_store(&error));
@@ -54,18 +53,24 @@ pub fn examine(location: &Location, facts: Option<&Facts>) -> Result<Examined> {
         }
         Err(error) => return Err(error),
     };
-    let mut pair = Pair { location, directory, facts, lines: Vec::new() };
+    let mut pair = Pair { location, directory, facts, lines: Vec::new(), failed: RefCell::default() };
     let container = pair.container();
     let beside = pair.beside(container.as_ref().ok().and_then(Opened::own));
     let content = pair.judge(container, beside);
+    pair.directory.trouble()?;
+    if let Some(error) = pair.failed.take() {
+        return Err(error);
+    }
     Ok(Examined { lines: pair.lines, content })
 }
 
 struct Pair<'a> {
     location: &'a Location,
-    directory: Directory,
+    directory: Shelf,
     facts: Option<&'a Facts>,
     lines: Vec<Line>,
+    /// What went wrong and is no damage.
+    failed: RefCell<Option<Error>>,
 }
 
 /// A container's file.
@@ -102,8 +107,7 @@ struct Beside {
 impl Pair<'_> {
     fn container(&self) -> Found<Opened> {
         let path = self.location.path();
-        let file =
-            blob::of_file(&self.directory, &self.location.file_name).map_err(|error| Problem::of_store(&error))?;
+        let file = self.directory.blob(&self.location.file_name).map_err(|error| self.problem(error))?;
         let unreadable =
             |source| Problem::in_file(&ContainerError::Read { what: "the container".into(), source }, &path);
         let size = file.len().map_err(unreadable)?;
@@ -126,6 +130,19 @@ impl Pair<'_> {
         Ok(Opened { stored: file, size, inner })
     }
 
+    /// A file that is not there, or cannot be read. What concerns the caller or the way to a store is kept, to be raised.
+    fn problem(&self, error: Error) -> Problem {
+        match error {
+            Error::Store(error) => Problem::of_store(&error),
+            error if shelf::is_missing(&error) => Problem::new("missing", error.to_string()),
+            error => {
+                let problem = Problem::new("cannot open", error.to_string());
+                self.failed.replace(Some(error));
+                problem
+            }
+        }
+    }
+
     /// The manifest beside the container; none where its name cannot be told.
     fn beside(&self, opened: Option<&Container<Blob>>) -> Option<Found<Beside>> {
         let listed = self.location.listed.as_ref().map(|listed| listed.manifest_name.clone());
@@ -140,12 +157,12 @@ impl Pair<'_> {
         })?;
         let path = self.directory.path().join(&name);
         let read = || {
-            let mut bytes = Vec::new();
-            let file = self.directory.open_file(&name).map_err(|error| Problem::of_store(&error))?;
-            let what = || "the manifest".to_owned();
-            file.take(MAX_BYTES + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|source| Problem::in_file(&ContainerError::Read { what: what(), source }, &path))?;
+            let bytes = self.directory.read(&name).map_err(|error| match error {
+                Error::Write(source) => {
+                    Problem::in_file(&ContainerError::Read { what: "the manifest".into(), source }, &path)
+                }
+                error => self.problem(error),
+            })?;
             match bytes.is_empty() {
                 true => Err(Problem::new("empty", format!("file \"{}\" has 0 bytes", path.display()))),
                 false => Ok(bytes),

@@ -115,11 +115,13 @@ pub fn check(location: Location, level: Level) -> Result<Verdict> {
             if level == Level::Restore {
                 lines.extend(restored::check(source, &lines));
             }
+            source.directory.trouble()?;
             lines.extend(directory::strays(&location, &source.directory)?);
         }
         Content::Locked(locked) => {
             lines.extend(not_in_it(&locked.manifest));
             let checked = locked::check(locked, level, facts.as_ref(), &location);
+            locked.directory.trouble()?;
             lines.extend(checked.lines);
             file_sha256 = checked.file_sha256;
             level = level.min(Level::Hash);
