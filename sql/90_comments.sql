@@ -50,6 +50,7 @@ COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as command
 COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
 COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';
 COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';
+COMMENT ON FUNCTION agent_backup.evidence_report IS 'The evidence of a period for an auditor, as one HTML page that needs nothing from outside';
 COMMENT ON FUNCTION agent_backup.begin_job IS 'Part of run_job: begins a run, or writes down that it was refused';
 COMMENT ON FUNCTION agent_backup.do_job IS 'Part of run_job: does the next part of the work';
 COMMENT ON FUNCTION agent_backup.end_job IS 'Part of run_job: writes down how a run ended, and tells who listens on the channel agent_backup';

@@ -1,6 +1,8 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+pub mod evidence; // … with the evidence of a period
+
 use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
@@ -161,6 +163,8 @@ pub enum Error {
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
     Failpoint { step: String },
+    #[error(transparent)]
+    Evidence(#[from] evidence::EvidenceError),
 }
 
 impl Error {
@@ -221,6 +225,7 @@ impl Error {
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Evidence(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
@@ -295,6 +300,7 @@ impl Error {
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Store(error) => error.hint(),
+            Evidence(error) => Some(error.hint()),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

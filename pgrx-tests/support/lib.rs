@@ -9,12 +9,14 @@
 
 mod answers;
 mod backups;
+pub mod browser;
 mod canaries;
 mod cluster;
 mod compare;
 mod database;
 mod exact;
 mod faults;
+pub mod history;
 mod incrementals;
 mod reaper;
 mod restores;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
 
+use crate::error::evidence::EvidenceError;
 use crate::error::{Error, Result};
 use crate::{ident, settings};
 
@@ -54,6 +55,22 @@ pub fn require_operator() -> Result<()> {
     }
     let role = settings::directory_role().unwrap_or_else(|| "pg_write_server_files".to_owned());
     Err(Error::MayNotConfigure { grantable: ident::quote(&role) })
+}
+
+/// Role whose members read the catalogue, the logs and the evidence, and change nothing.
+const AUDITOR: &str = "agent_backup_auditor";
+
+/// The caller may read all that is told of backups: an auditor, or who may change sets.
+pub fn require_auditor() -> Result<()> {
+    let auditor = ident::role_oid(AUDITOR);
+    // SAFETY: looks up the catalogue for the current user; the role exists.
+    let is_auditor = auditor.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) });
+    if is_auditor || is_file_writer() || is_directory_role() {
+        return Ok(());
+    }
+    let operator = || settings::directory_role().map_or("pg_write_server_files".into(), |role| ident::quote(&role));
+    let grantable = auditor.map_or_else(operator, |_| AUDITOR.to_owned());
+    Err(EvidenceError::MayNotRead { grantable }.into())
 }
 
 /// The caller may read all rows of a table: SELECT on it, and no policy that would hide rows (T73).
