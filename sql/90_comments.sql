@@ -53,6 +53,7 @@ COMMENT ON FUNCTION agent_backup.set_encryption IS 'Says for whom the backups of
 COMMENT ON FUNCTION agent_backup.reseal IS 'Seals backups and incrementals of a set for the present recipients, also those that are plain; says which unless confirm => true';
 COMMENT ON FUNCTION agent_backup.encryption_state IS 'Whether the keys of each encrypted set can be used';
 COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';
+COMMENT ON FUNCTION agent_backup.evidence_report IS 'The evidence of a period for an auditor, as one HTML page that needs nothing from outside';
 COMMENT ON FUNCTION agent_backup.begin_job IS 'Part of run_job: begins a run, or writes down that it was refused';
 COMMENT ON FUNCTION agent_backup.do_job IS 'Part of run_job: does the next part of the work';
 COMMENT ON FUNCTION agent_backup.end_job IS 'Part of run_job: writes down how a run ended, and tells who listens on the channel agent_backup';

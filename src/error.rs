@@ -3,6 +3,7 @@
 
 mod audit; // … of the log of acts
 mod encryption; // … of keys and encrypted backups
+pub mod evidence; // … with the evidence of a period
 mod offsite; // … of copies in other places
 
 use std::error::Error as StdError;
@@ -173,6 +174,8 @@ pub enum Error {
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
     Failpoint { step: String },
+    #[error(transparent)]
+    Evidence(#[from] evidence::EvidenceError),
 }
 
 impl Error {
@@ -239,6 +242,7 @@ impl Error {
             Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Evidence(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
@@ -315,6 +319,7 @@ impl Error {
             Audit(error) => error.hint(),
             Store(error) => error.hint(),
             Encryption(error) => error.hint(),
+            Evidence(error) => Some(error.hint()),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod compare;
 mod drill;
 pub mod encryption;
+mod evidence;
 pub mod export;
 mod history;
 pub mod incremental;
