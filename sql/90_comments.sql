@@ -59,3 +59,8 @@ COMMENT ON FUNCTION agent_backup.crontab IS 'A file for /etc/cron.d that runs th
 COMMENT ON FUNCTION agent_backup.next_due IS 'The first moment after one that a schedule names, both in the time zone of the schedule';
 COMMENT ON FUNCTION agent_backup.last_due IS 'The last moment until one that a schedule names, both in the time zone of the schedule';
 COMMENT ON FUNCTION agent_backup.job_is_active IS 'Part of the view schedules: whether pg_cron has a job as it was scheduled; null where it is in another database';
+COMMENT ON FUNCTION agent_backup.verify_audit_log IS 'Proves the log of acts: every entry as it was written, none missing, and the heads that backups and verifications noted in it. One row chain, ok when all is well, else a row for each finding';
+COMMENT ON FUNCTION agent_backup.note_act IS 'Notes what a function of the extension that is written in SQL did; for the extension itself';
+
+-- At the very end, when all is there: who may use it, see sql/99_access.sql.
+SELECT agent_backup.grant_access();
