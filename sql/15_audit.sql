@@ -77,7 +77,6 @@ COMMENT ON COLUMN agent_backup.audit_checks.problems IS 'What was wrong';
 
 CREATE FUNCTION agent_backup.guard_audit() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_guard_audit';
 COMMENT ON FUNCTION agent_backup.guard_audit() IS 'Refuses whatever would change the log of acts, but for the extension itself, and for a dump that is loaded before the first act';
-REVOKE ALL ON FUNCTION agent_backup.guard_audit() FROM PUBLIC;
 DO $do$
 DECLARE
     guarded text;

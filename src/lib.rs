@@ -60,7 +60,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
 extension_sql_file!("../sql/81_history.sql", name = "history", requires = ["capture"]);
-extension_sql_file!("../sql/82_log.sql", name = "log", requires = ["history", api::export::export_table]);
+extension_sql_file!(
+    "../sql/82_log.sql",
+    name = "log",
+    requires = ["history", api::export::export_table, api::audit::note_act]
+);
 extension_sql_file!(
     "../sql/85_archive.sql",
     name = "archive",
@@ -104,6 +108,7 @@ extension_sql_file!(
     requires = ["recovery_state", api::encryption::encryption_state]
 );
 extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
+extension_sql_file!("../sql/92_health_audit.sql", name = "health_audit", requires = ["audit", "recovery_state"]);
 extension_sql_file!(
     "../sql/93_health.sql",
     name = "health",
@@ -114,7 +119,8 @@ extension_sql_file!(
         "health_jobs",
         "health_capture",
         "health_disk",
-        "health_server"
+        "health_server",
+        "health_audit"
     ]
 );
 extension_sql_file!(
@@ -126,6 +132,7 @@ extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recove
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -42,14 +42,19 @@ fn verify_audit_log() -> Result<
     })
 }
 
-/// Notes what a procedural function of the extension did. Only the extension's owner may call it.
+/// Notes what a function of the extension that is written in SQL did to how many things, and the SQLSTATE with which it
+/// failed. Only the extension's owner may call it.
 #[pg_extern(schema = "agent_backup", name = "note_act")]
-fn note_act(action: Option<Text>, object: Option<Text>, row_count: Option<i64>) -> Result<(), ErrorReport> {
-    // The name of an act is one of ours.
-    let action = if action.as_deref() == Some("maintain_log") { "maintain_log" } else { "note_act" };
-    audited(Act::new(action).on(object.as_ref()), || {
-        audit::note("rows", row_count);
-        Ok(())
+pub fn note_act(action: Option<Text>, changed: Option<i64>, code: Option<Text>) -> Result<(), ErrorReport> {
+    answer(|| {
+        let action = if action.as_deref() == Some("maintain_log") { "maintain_log" } else { "note_act" };
+        audit::act(Act::new(action), || {
+            audit::note("changed", changed);
+            if let Some(code) = &code {
+                audit::failed_with(code);
+            }
+            Ok(())
+        })
     })
 }
 

@@ -98,8 +98,9 @@ fn set_change_source(
 ) -> Result<(), ErrorReport> {
     audited(Act::new("set_change_source").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let (table, set) = (required(table_name, "table_name")?, required(set_name, "set_name")?);
+        incremental::set_source(&table, source.as_deref(), &set)?;
         audit::note("source", source.as_deref());
-        incremental::set_source(&table, source.as_deref(), &set)
+        Ok(())
     })
 }
 

@@ -13,7 +13,7 @@ use crate::run::retention::{self, Planned, space};
 use crate::server::message::answer;
 use crate::server::text::Text;
 use crate::server::{privilege, snapshot};
-use crate::{journal, journal_retention, settings};
+use crate::{journal, journal_retention};
 
 /// Says what becomes of each backup of a set, newest first, and why. Removes nothing.
 ///
@@ -41,7 +41,7 @@ fn retention_plan(
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let row = |Planned { backup, keep, reasons }| {
             let started_at = journal::timestamp(backup.started_at);
             (backup.backup_id.into(), started_at, backup.kind.into(), keep, texts(reasons), backup.size_bytes)
@@ -174,7 +174,7 @@ fn disk_space() -> Result<
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let disk = space::disk()?;
         let [free, total, used] = [disk.free, disk.total, disk.used].map(u64::cast_signed);
         let directory = disk.directory.display().to_string();
@@ -196,7 +196,7 @@ fn room_for(
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let room = space::room_for(&required(set_name, "set_name")?)?;
         Ok(TableIterator::once((room.free.cast_signed(), room.needed.map(u64::cast_signed), room.is_enough())))
     })

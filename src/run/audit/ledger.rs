@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use agent_backup_core::plan::audit::{Entry, Status};
+use agent_backup_core::plan::audit::{Entry, SEE_THE_LOG, Status};
 use pgrx::pg_sys;
 use serde_json::Value;
 
@@ -53,6 +53,15 @@ pub fn failed(message: &str) {
     with_running(|entry| {
         entry.status = Status::Failed;
         entry.error_message = Some(message.to_owned());
+    });
+}
+
+/// Makes the act that runs one that failed with an SQLSTATE, which is raised by who calls.
+pub fn failed_with(code: &str) {
+    with_running(|entry| {
+        entry.status = Status::of_failure(code);
+        entry.error_code = Some(code.to_owned());
+        entry.error_message = Some(SEE_THE_LOG.to_owned());
     });
 }
 
