@@ -127,4 +127,3 @@ SELECT pg_catalog.format('%s: off-site copies in %s', t.set_name, t.url), v.seve
                 ELSE pg_catalog.format('SELECT * FROM agent_backup.upload(%L, %L);', t.set_name, t.url) END AS action) AS v;
 COMMENT ON VIEW agent_backup.health_offsite IS 'Part of health: copies of each set on other machines';
 
-GRANT SELECT ON agent_backup.health_sets, agent_backup.health_offsite TO agent_backup_operator;

@@ -9,12 +9,15 @@
 
 mod answers;
 mod backups;
+pub mod browser;
 mod canaries;
 mod cluster;
 mod compare;
 mod database;
 mod exact;
 mod faults;
+mod garage;
+pub mod history;
 mod incrementals;
 mod keys;
 mod reaper;
@@ -38,6 +41,7 @@ pub use exact::{
     pin, try_export,
 };
 pub use faults::{Strace, kill_backend, strace_backend};
+pub use garage::Garage;
 pub use incrementals::{
     Incremental, archived, ids_in, incremental_of_s, incremental_with, quiet_database, rows_in, tombstones_in, with_set,
 };

@@ -104,13 +104,7 @@ impl S3 {
     /// Statements that make the foreign server `offsite` with this store's endpoint, a mapping for the caller, and the
     /// setting that names it. The extension must be there.
     pub fn setup(&self) -> String {
-        format!(
-            "CREATE SERVER offsite FOREIGN DATA WRAPPER agent_backup_s3
-                 OPTIONS (endpoint '{}', region 'us-east-1', path_style 'true', allow_http 'true');
-             CREATE USER MAPPING FOR CURRENT_USER SERVER offsite OPTIONS (access_key_id '{KEY_ID}', secret_access_key '{SECRET}');
-             DO $do$ BEGIN EXECUTE format('ALTER DATABASE %I SET agent_backup.offsite_server = offsite', current_database()); END $do$",
-            self.endpoint()
-        )
+        connection(&self.endpoint(), "us-east-1", KEY_ID, SECRET)
     }
 
     /// Where the objects of a prefix are, as files.
@@ -173,6 +167,16 @@ impl S3 {
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
     }
+}
+
+/// Statements that make the foreign server `offsite`, a mapping for the caller, and the setting that names it.
+pub(crate) fn connection(endpoint: &str, region: &str, key_id: &str, secret: &str) -> String {
+    format!(
+        "CREATE SERVER offsite FOREIGN DATA WRAPPER agent_backup_s3
+             OPTIONS (endpoint '{endpoint}', region '{region}', path_style 'true', allow_http 'true');
+         CREATE USER MAPPING FOR CURRENT_USER SERVER offsite OPTIONS (access_key_id '{key_id}', secret_access_key '{secret}');
+         DO $do$ BEGIN EXECUTE format('ALTER DATABASE %I SET agent_backup.offsite_server = offsite', current_database()); END $do$"
+    )
 }
 
 impl Drop for S3 {
