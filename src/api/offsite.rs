@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use crate::api::argument::{items, required};
 use crate::api::interval;
 use crate::journal;
+use crate::run::audit::{Act, audited};
 use crate::run::offsite::access::{self, Owner};
 use crate::run::offsite::destination::{self, NewDestination};
 use crate::run::offsite::import;
@@ -55,7 +56,7 @@ fn add_destination(
     keep_last: default!(Option<i32>, "NULL"),
     max_age: default!(Option<Interval>, "NULL"),
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("add_destination").of(set_name.as_ref()), || {
         let added = destination::add(NewDestination {
             set: &required(set_name, "set_name")?,
             url: &required(url, "url")?,
@@ -74,7 +75,9 @@ fn add_destination(
 /// Errors: 42501 without the right to write backups, 42704 for a destination that the set has not.
 #[pg_extern(schema = "agent_backup", name = "remove_destination")]
 fn remove_destination(set_name: Option<Text>, url: Option<Text>) -> Result<(), ErrorReport> {
-    answer(|| destination::remove(&required(set_name, "set_name")?, &required(url, "url")?))
+    audited(Act::new("remove_destination").of(set_name.as_ref()), || {
+        destination::remove(&required(set_name, "set_name")?, &required(url, "url")?)
+    })
 }
 
 /// Sends to the destinations of a set what is not there yet: complete backups, incrementals, and records of erasures.
@@ -107,7 +110,7 @@ fn run_upload(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("upload").of(set_name.as_ref()), || {
         let row = |sent: Sent| {
             let (key, id) = (sent.key.map(Text::from), sent.backup_id.map(Text::from));
             let (size, took) = (sent.size.map(u64::cast_signed), sent.took.and_then(interval));
@@ -141,7 +144,7 @@ fn import_offsite(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("import_offsite").of(set_name.as_ref()), || {
         let row =
             |found: Finding| (found.file.into(), found.backup_id.map(Text::from), found.action, found.details.into());
         let found = import::run(&required(url, "url")?, set_name.as_deref(), server_name.as_deref())?;
@@ -182,7 +185,7 @@ fn verify_offsite(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("verify_offsite").of(set_name.as_ref()), || {
         let row = |found: verify::Finding| {
             let (size, took) = (found.size.map(u64::cast_signed), interval(found.took));
             let (id, status) = (found.backup_id.map(Text::from), if found.is_ok { "ok" } else { "failed" });
@@ -223,7 +226,7 @@ fn prune_offsite(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("prune_offsite").of(set_name.as_ref()), || {
         let row = |pruned: Pruned| {
             let started_at = pruned.started_at.map(journal::timestamp);
             let (size, key) = (pruned.size.map(u64::cast_signed), pruned.key.map(Text::from));

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::journal;
 use crate::journal_offsite::{self, Keys, LocalBackup};
 use crate::run::adopt::{self, Found};
+use crate::run::audit;
 use crate::run::offsite::access;
 use crate::run::place;
 use crate::run::reconcile::{Finding, unreadable};
@@ -21,6 +22,7 @@ pub fn run(url: &str, set: Option<&str>, server: Option<&str>) -> Result<Vec<Fin
     snapshot::require_writable()?;
     privilege::require_operator()?;
     let (_, url) = access::parse(url)?;
+    audit::object(&url);
     place::require_store_reader(&url)?;
     let store = access::open(&url, server)?;
     let directories = directories(store.sizes("")?, set);
