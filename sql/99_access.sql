@@ -8,7 +8,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         create_set, drop_set, add_table, remove_table, set_change_source,
         expire_incrementals, prune, pin, unpin, set_retention,
         schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
-        track, untrack, maintain_log}'::text[]) AS f
+        track, untrack, maintain_log,
+        add_destination, remove_destination, upload, import_offsite, set_encryption, reseal}'::text[]) AS f
     UNION ALL
     SELECT 'function', f, '{operator,restorer}' FROM unnest('{
         verify, verify_backup, verify_daily_backups, assess, diff, read_backup, drill, mark, drop_mark, recovery_points}'::text[]) AS f
@@ -17,27 +18,28 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         restore_plan, restore, restore_table, restore_record, undo_restore,
         undo, restore_table_as_of, record_history, read_as_of}'::text[]) AS f
     UNION ALL
-    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan}'::text[]) AS f
+    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report}'::text[]) AS f
     UNION ALL
     -- What views are made with, and what reads no more than they do.
     SELECT 'function', f, '{operator,restorer,auditor}' FROM unnest('{
         clock, in_words, next_due, last_due, lock_key, job_is_active, image_to_jsonb, recent_verifications, disk_space, disk_state, room_for,
-        runbook, platform_report, metrics}'::text[]) AS f
+        runbook, platform_report, metrics, encryption_state}'::text[]) AS f
     UNION ALL
     -- Triggers fire for whoever writes; nobody calls these.
     SELECT 'function', f, '{}' FROM unnest('{
         capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked,
-        note_act, access_rules, grant_access}'::text[]) AS f
+        note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
     UNION ALL
     SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
         sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
         restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
         job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
         recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
-        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit,
+        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
+        offsite_destinations, offsite_copies,
         access_matrix}'::text[]) AS r
     UNION ALL
-    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry}'::text[]) AS r
+    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog, offsite_imports}'::text[]) AS r
     UNION ALL
     -- Rows of users are in these.
     SELECT 'relation', r, '{}' FROM unnest('{
