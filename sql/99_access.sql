@@ -7,9 +7,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
         create_set, drop_set, add_table, remove_table, set_change_source,
         expire_incrementals, prune, pin, unpin, set_retention,
+        add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
         schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
         track, untrack, maintain_log,
-        add_destination, remove_destination, upload, import_offsite, set_encryption, reseal}'::text[]) AS f
+        set_encryption, reseal}'::text[]) AS f
     UNION ALL
     SELECT 'function', f, '{operator,restorer}' FROM unnest('{
         verify, verify_backup, verify_daily_backups, assess, diff, read_backup, drill, mark, drop_mark, recovery_points}'::text[]) AS f
@@ -34,12 +35,12 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
         restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
         job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
+        offsite_destinations, offsite_copies, offsite_imports,
         recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
         health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
-        offsite_destinations, offsite_copies,
         access_matrix}'::text[]) AS r
     UNION ALL
-    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog, offsite_imports}'::text[]) AS r
+    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
     UNION ALL
     -- Rows of users are in these.
     SELECT 'relation', r, '{}' FROM unnest('{
