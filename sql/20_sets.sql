@@ -67,8 +67,6 @@ COMMENT ON COLUMN agent_backup.set_tables.excluded_columns IS 'Columns that are 
 COMMENT ON COLUMN agent_backup.set_tables.masked_columns IS 'Column to SQL expression that is saved in place of its value';
 COMMENT ON COLUMN agent_backup.set_tables.defined_by IS 'Role that gave the filter and the masks; it must have the rights of the table''s owner, as whom they run';
 
-GRANT SELECT ON agent_backup.sets, agent_backup.set_tables TO agent_backup_operator;
-
 INSERT INTO agent_backup.sets (set_name, description, seeded)
 VALUES ('agent_sdk', 'Tables of the Agent SDK', true);
 
@@ -86,7 +84,6 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.give_way_to_restored_set() IS 'Removes the seeded set when a dump of the database brings its own';
-REVOKE ALL ON FUNCTION agent_backup.give_way_to_restored_set() FROM PUBLIC;
 CREATE TRIGGER give_way_to_restored_set BEFORE INSERT ON agent_backup.sets
     FOR EACH ROW EXECUTE FUNCTION agent_backup.give_way_to_restored_set();
 COMMENT ON TRIGGER give_way_to_restored_set ON agent_backup.sets IS 'Lets a restored dump replace the seeded set';

@@ -150,7 +150,5 @@ COMMENT ON COLUMN agent_backup.backup_files.sha256 IS 'SHA-256 of its stored byt
 COMMENT ON COLUMN agent_backup.backup_files.backup_file IS 'Path of the container on the server';
 COMMENT ON COLUMN agent_backup.backup_files.entry_name IS 'File inside the container';
 
-GRANT SELECT ON agent_backup.backups, agent_backup.backup_files, agent_backup.running TO agent_backup_operator;
-
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_entry', '');

@@ -1,8 +1,10 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+mod audit; // … of the log of acts
 mod encryption; // … of keys and encrypted backups
-mod offsite; // copies in other places
+pub mod evidence; // … with the evidence of a period
+mod offsite; // … of copies in other places
 
 use std::error::Error as StdError;
 
@@ -13,6 +15,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
+pub use audit::AuditError;
 pub use encryption::EncryptionError;
 pub use offsite::OffsiteError;
 
@@ -79,6 +82,8 @@ pub enum Error {
     Worker { table: String, message: String },
     #[error(transparent)]
     Encryption(#[from] EncryptionError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
@@ -169,6 +174,8 @@ pub enum Error {
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
     Failpoint { step: String },
+    #[error(transparent)]
+    Evidence(#[from] evidence::EvidenceError),
 }
 
 impl Error {
@@ -232,8 +239,10 @@ impl Error {
             Store(StoreError::Missing { .. } | StoreError::DirectoryMissing { .. }) => Code::ERRCODE_UNDEFINED_FILE,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
+            Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Evidence(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
@@ -307,8 +316,10 @@ impl Error {
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
+            Audit(error) => error.hint(),
             Store(error) => error.hint(),
             Encryption(error) => error.hint(),
+            Evidence(error) => Some(error.hint()),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

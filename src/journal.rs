@@ -91,8 +91,7 @@ pub struct FileFacts {
 
 impl From<&Published> for FileFacts {
     fn from(file: &Published) -> Self {
-        let sha256 = file.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        FileFacts { name: file.name.clone(), size: file.size, sha256: Some(sha256) }
+        FileFacts { name: file.name.clone(), size: file.size, sha256: Some(file.sha256_hex()) }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod answers;
 mod backups;
+pub mod browser;
 mod canaries;
 mod cluster;
 mod compare;
@@ -16,6 +17,7 @@ mod database;
 mod exact;
 mod faults;
 mod garage;
+pub mod history;
 mod incrementals;
 mod keys;
 mod reaper;

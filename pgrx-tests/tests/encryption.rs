@@ -77,7 +77,7 @@ fn with_the_key_everything_works_as_for_a_plain_backup() {
     );
     restore(&mut client, "restore_table('t', 'latest', set_name => 's', confirm => true)");
     assert_equal_tables(&mut client, "t", "kept");
-    assert_eq!(lines(&mut client, "SELECT DISTINCT status FROM agent_backup.drill('s')"), ["success"]);
+    assert_eq!(lines(&mut client, "SELECT DISTINCT status FROM agent_backup.drill('s')"), ["ok"]);
     let path = newest_container(&mut client, "s");
     let by_path = format!("SELECT count(*) FROM agent_backup.read_backup(NULL::t, '{path}', set_name => 's')");
     assert_eq!(one::<i64>(&mut client, &by_path), 2000);
@@ -160,10 +160,10 @@ fn a_baseline_is_sealed_and_the_table_comes_back_as_of_a_moment() {
     db.run("SELECT agent_backup.track('t')");
     let baseline = newest_container(&mut db.client(), "capture_baseline");
     assert!(baseline.ends_with(".age") && key.open(&baseline).is_ok(), "{baseline}");
-    db.run("SELECT agent_backup.mark('m')");
+    let then: String = one(&mut db.client(), "SELECT clock_timestamp()::text");
     db.run("DELETE FROM t");
-    let back = "SELECT count(*) FROM agent_backup.read_as_of(NULL::t, 'm')";
-    assert_eq!(one::<i64>(&mut db.client(), back), 2000);
+    let back = format!("SELECT count(*) FROM agent_backup.read_as_of(NULL::t, '{then}')");
+    assert_eq!(one::<i64>(&mut db.client(), &back), 2000);
     assert_no_trash(&db, &[]);
 }
 

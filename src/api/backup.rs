@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{optional_items, required};
 use crate::api::interval;
+use crate::run::audit::{Act, audited};
 use crate::run::backup::{self, Report, Request};
 use crate::run::outcome::{Outcome, State};
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Backs up a set of tables into one file, all from one snapshot.
@@ -46,7 +46,7 @@ fn run_backup(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("backup").of(set_name.as_ref()), || {
         let report = backup::run(&Request {
             set: &required(set_name, "set_name")?,
             kind: &required(kind, "kind")?,

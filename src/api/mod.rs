@@ -4,12 +4,14 @@
 
 mod argument;
 mod as_of;
+pub mod audit;
 mod backup;
 mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
-mod encryption;
+pub mod encryption;
+mod evidence;
 pub mod export;
 mod history;
 pub mod incremental;

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::api::argument::{json, required};
 use crate::error::{Error, Result as OurResult};
+use crate::run::audit::{self, Act, audited};
 use crate::run::restore::record::{self, Choices, Outcome, Wanted};
 use crate::server::convert::Jsonb;
-use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::table::catalog::Table;
 
@@ -46,7 +46,7 @@ fn restore_record(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_record").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let value = required(key, "key")?;
         run(table_name, &|table| told_by_text(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
@@ -74,7 +74,7 @@ fn restore_record_by_columns(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_record").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let value = json(&required(key, "key")?, "key")?;
         run(table_name, &|table| told_by(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
@@ -90,6 +90,8 @@ fn run(
     as_of: Option<TimestampWithTimeZone>,
     choices: Choices,
 ) -> OurResult<TableIterator<'static, Row>> {
+    audit::note("overwrite", choices.overwrite);
+    audit::note("with_parents", choices.with_parents);
     let set = required(set_name, "set_name")?;
     let done = record::run(&required(table_name, "table_name")?, key, &Wanted { set: &set, as_of, choices })?;
     Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))

@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
+use crate::run::audit::{Act, audited};
 use crate::run::schedule;
-use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::server::{privilege, snapshot};
 use crate::{ident, table};
@@ -41,7 +41,7 @@ fn create_set(
     backup_interval: default!(Option<Interval>, "'1 day'"),
     recipients_file: default!(Option<Text>, "NULL"),
 ) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("create_set").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         if recipients_file.is_some() {
@@ -75,7 +75,7 @@ fn create_set(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
 #[pg_extern(schema = "agent_backup", name = "drop_set")]
 fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("drop_set").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let (set, confirmed) = (required(set_name, "set_name")?, required(confirm, "confirm")?);
@@ -104,7 +104,7 @@ fn add_table(
     excluded_columns: default!(Option<Vec<Option<Text>>>, "'{}'"),
     masked_columns: default!(Option<Json>, "'{}'"),
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("add_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let set = required(set_name, "set_name")?;
@@ -126,7 +126,7 @@ fn add_table(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
 #[pg_extern(schema = "agent_backup", name = "remove_table")]
 fn remove_table(set_name: Option<Text>, table_name: Option<Text>) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("remove_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);

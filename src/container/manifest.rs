@@ -50,6 +50,11 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddl_fingerprint: Option<String>,
     pub notes: Vec<String>,
+    /// The newest entry of the log of acts when the backup was made: its hash, and its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_entry: Option<i64>,
     /// SHA-256 in hex of all bytes of the container before the manifest's own tar header. Set by the writer.
     pub content_sha256: String,
     /// Length of what `content_sha256` is of. Set by the writer.

@@ -49,6 +49,8 @@ fn manifest() -> Manifest {
         ddl_fingerprint: None,
         encryption: None,
         notes: vec!["note".into()],
+        audit_head: None,
+        audit_entry: None,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],

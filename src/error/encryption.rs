@@ -45,6 +45,10 @@ impl EncryptionError {
     pub fn of_file(file: &str, problem: CryptError, present: Vec<KeyId>) -> Self {
         let file = file.to_owned();
         match problem {
+            // The header names a key that is here, which does not open it.
+            CryptError::WrongKey { wanted } if wanted.iter().any(|id| present.contains(id)) => {
+                EncryptionError::File { file, problem: CryptError::Damaged { reason: "its header" } }
+            }
             CryptError::WrongKey { wanted } => EncryptionError::WrongKey { file, wanted, present },
             problem => EncryptionError::File { file, problem },
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use agent_backup_core::container::Manifest;
-use agent_backup_core::container::manifest::Encryption;
+use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
 use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
@@ -15,12 +15,13 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::journal_archive;
+use crate::journal_audit;
 use crate::journal_encryption;
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
 use crate::run::say;
-use crate::run::{adopt, keys, place, reconcile, sealing};
+use crate::run::{adopt, audit, keys, place, reconcile, sealing};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{clock, facts, lock};
@@ -50,7 +51,24 @@ pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable_files()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    run_set(request, &set)
+    let report = run_set(request, &set)?;
+    report.note(request.kind);
+    Ok(report)
+}
+
+impl Report {
+    /// What the log of acts has of it.
+    fn note(&self, kind: &str) {
+        let failed = self.outcomes.iter().filter(|outcome| outcome.error().is_some()).count();
+        audit::note("kind", kind);
+        audit::note("tables", self.outcomes.iter().filter(|outcome| outcome.is_done()).count());
+        if let Some(placed) = &self.placed {
+            audit::note("backup_id", placed.manifest.backup_id.as_str());
+        }
+        if failed > 0 {
+            audit::failed(&format!("{failed} of {} tables failed", self.outcomes.len()));
+        }
+    }
 }
 
 fn run_set(request: &Request, set: &Set) -> Result<Report> {
@@ -320,6 +338,11 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
 /// that nobody can.
 const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
 
+/// Leaves out of a manifest why members failed.
+pub fn withhold_errors(members: &mut [ManifestMember]) {
+    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+}
+
 fn new_manifest(
     set: &Set,
     request: &Request,
@@ -329,8 +352,9 @@ fn new_manifest(
 ) -> Result<Manifest> {
     let mut members: Vec<_> = read.outcomes.iter().map(Outcome::to_manifest).collect();
     if recipients.is_some() {
-        members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+        withhold_errors(&mut members);
     }
+    let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {
         version: agent_backup_core::container::manifest::VERSION,
         backup_id: names::backup_id(started, facts::random()),
@@ -349,6 +373,8 @@ fn new_manifest(
         left_out: read.definitions.left_out.clone(),
         ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
+        audit_head,
+        audit_entry,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: Vec::new(),

@@ -2,6 +2,7 @@
 
 pub mod adopt; // one backup on disk into the catalogue
 pub mod assess; // a set against its backups
+pub mod audit; // the log of acts
 pub mod backup; // a set into a container
 pub mod blob; // the bytes of a container, opened where they are sealed
 pub mod capture; // changes of tracked tables
@@ -12,6 +13,8 @@ pub mod diff; // a table against a backup
 pub mod differences; // the rows that differ, for people
 pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
+pub mod encrypted; // whether the keys of each set can be used
+pub mod evidence; // what there is to show for a period
 pub mod export; // one table into one file
 pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job
@@ -25,6 +28,7 @@ pub mod publish; // spools into the container, container and manifest into place
 pub mod read; // a backup as rows
 pub mod reconcile; // disk and catalogue
 pub mod removal; // files that go when the transaction commits
+pub mod reseal; // backups sealed for other keys
 pub mod restore; // a backup into tables
 pub mod retention; // which backups stay
 pub mod say; // lines for a person

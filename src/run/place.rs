@@ -13,6 +13,7 @@ use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
 use crate::journal_offsite;
 use crate::run::removal;
+use crate::run::reseal::recover;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
 use crate::settings;
@@ -35,6 +36,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     for left in directory.sweep_staging(&lock)? {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -47,6 +49,7 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -144,7 +147,8 @@ pub fn object_error(error: ObjectError) -> Error {
     }
 }
 
-fn rule() -> DirectoryRule {
+/// Where files of ours may be.
+pub fn rule() -> DirectoryRule {
     DirectoryRule {
         forbidden_root: Some(settings::data_directory()),
         allowed_below: vec![settings::default_directory()],

@@ -77,7 +77,7 @@ impl Reconciler<'_> {
                 findings.push(unreadable(&file.name, "its container is missing".into()));
             }
         }
-        for backup in &self.known {
+        for backup in self.known.iter().filter(|backup| !removal::is_coming(self.directory, &backup.file_name)) {
             let file = Found { name: backup.file_name.clone(), size: 0 };
             findings.extend(self.one_of(&file, || self.listed(backup)));
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use agent_backup_core::crypt::{CryptError, Recipients, Sealer};
+use agent_backup_core::crypt::{self, CryptError, Recipients, Sealer};
 use agent_backup_core::plan::names::Form;
 use agent_backup_core::store::StagedFile;
 
@@ -52,6 +52,15 @@ impl Write for Out {
 /// Of what is written for these recipients.
 pub fn form(recipients: Option<&Recipients>) -> Form {
     if recipients.is_some() { Form::Sealed } else { Form::Plain }
+}
+
+/// Keys of rows that are gone, as the field of a manifest; none where there are none.
+pub fn tombstones(keys: &[String], recipients: &Recipients) -> Result<Option<String>> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let text = serde_json::to_vec(keys).map_err(|error| Error::Write(io::Error::other(error)))?;
+    crypt::seal_text(&text, recipients).map(Some).map_err(failed)
 }
 
 /// A failed act of sealing; a failed write is one as of any file.

@@ -7,6 +7,7 @@ use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
 use agent_backup_core::plan::names::Form;
+use agent_backup_core::store::swap;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{EncryptionError, Error, Result};
@@ -86,6 +87,20 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 /// permission), `Damaged`, `Swapped`, and, of an encrypted one, those of `blob::opened`.
 pub fn open(location: Location) -> Result<Source> {
     let (location, directory, stored) = reach(location)?;
+    match open_stored(&location, &directory, stored) {
+        Err(error @ (Error::Swapped { .. } | Error::Encryption(_))) => {
+            // It is listed as it was sealed anew, and its new files have not taken their names yet.
+            match directory.blob(&swap::waiting(&location.file_name)) {
+                Ok(waiting) => open_stored(&location, &directory, waiting),
+                Err(_) => Err(error),
+            }
+        }
+        opened => opened,
+    }
+}
+
+fn open_stored(location: &Location, directory: &Shelf, stored: Blob) -> Result<Source> {
+    let (location, directory) = (location.clone(), directory.clone());
     let shown = location.path().display().to_string();
     let plain = blob::opened(stored.clone(), &shown);
     directory.trouble()?;
@@ -107,7 +122,12 @@ pub fn open(location: Location) -> Result<Source> {
 fn reach(location: Location) -> Result<(Location, Shelf, Blob)> {
     let open = |location: &Location| {
         let shelf = Shelf::open(&location.directory)?;
-        let stored = shelf.blob(&location.file_name)?;
+        let stored = match shelf.blob(&location.file_name) {
+            Err(error) if shelf::is_missing(&error) => {
+                shelf.blob(&swap::waiting(&location.file_name)).map_err(|_| error)?
+            }
+            stored => stored?,
+        };
         Ok((shelf, stored))
     };
     let missing = match open(&location) {

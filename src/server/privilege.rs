@@ -4,14 +4,21 @@ use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
 
+use crate::error::evidence::EvidenceError;
 use crate::error::{EncryptionError, Error, Result};
 use crate::{ident, settings};
 
+/// Who reads backups and restores from them. What it may call is a matter of grants, see sql/99_access.sql.
+const RESTORER: &str = "agent_backup_restorer";
+
+/// Who reads what was done, and changes nothing.
+const AUDITOR: &str = "agent_backup_auditor";
+
 /// The caller may write a file at `path`: a superuser, a member of `pg_write_server_files`, or, inside the backup
-/// directory, a member of `agent_backup.directory_role`.
+/// directory, a member of `agent_backup.directory_role` or of the restorer, which saves what it is about to overwrite.
 pub fn require_file_writer(path: &Path) -> Result<()> {
     let inside = leads_to(path).starts_with(leads_to(&settings::directory()));
-    if is_file_writer() || (inside && is_directory_role()) {
+    if is_file_writer() || (inside && (is_directory_role() || is_member(RESTORER))) {
         return Ok(());
     }
     let role = settings::directory_role().filter(|role| inside && ident::role_oid(role).is_some());
@@ -33,6 +40,11 @@ pub fn require_backup_reader(path: &Path) -> Result<()> {
         },
         other => other,
     })
+}
+
+/// The caller may look at the directory of the backups, though not into them: who may read them, or an auditor.
+pub fn require_overseer() -> Result<()> {
+    if is_member(AUDITOR) { Ok(()) } else { require_backup_reader(&settings::directory()) }
 }
 
 /// Where a path leads, of which the last components may not exist yet: a link inside the directory can lead out of it.
@@ -64,6 +76,22 @@ pub fn require_key_chooser() -> Result<()> {
 pub fn is_file_reader() -> bool {
     // SAFETY: looks up the catalogue for the current user.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
+}
+
+/// Role whose members read the catalogue, the logs and the evidence, and change nothing.
+const AUDITOR: &str = "agent_backup_auditor";
+
+/// The caller may read all that is told of backups: an auditor, or who may change sets.
+pub fn require_auditor() -> Result<()> {
+    let auditor = ident::role_oid(AUDITOR);
+    // SAFETY: looks up the catalogue for the current user; the role exists.
+    let is_auditor = auditor.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) });
+    if is_auditor || is_file_writer() || is_directory_role() {
+        return Ok(());
+    }
+    let operator = || settings::directory_role().map_or("pg_write_server_files".into(), |role| ident::quote(&role));
+    let grantable = auditor.map_or_else(operator, |_| AUDITOR.to_owned());
+    Err(EvidenceError::MayNotRead { grantable }.into())
 }
 
 /// The caller may read all rows of a table: SELECT on it, and no policy that would hide rows (T73).
@@ -111,9 +139,12 @@ pub fn is_file_writer() -> bool {
 }
 
 fn is_directory_role() -> bool {
-    let role = settings::directory_role().and_then(|role| ident::role_oid(&role));
+    settings::directory_role().is_some_and(|role| is_member(&role))
+}
+
+fn is_member(role: &str) -> bool {
     // SAFETY: as above; the role exists.
-    role.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
+    ident::role_oid(role).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
 }
 
 /// The caller has the rights of the table's owner, which replacing its rows asks for, as TRUNCATE and REFRESH do.

@@ -126,7 +126,8 @@ pub fn is_lost_connection(code: PgSqlErrorCode) -> bool {
     )
 }
 
-fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
+/// What an error that was caught says.
+pub fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
     match caught {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use agent_backup_core::container::increment::{Increment, VERSION};
 use agent_backup_core::container::manifest::Encryption;
-use agent_backup_core::crypt;
 use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, StoreError};
 use agent_backup_core::stream::Compressor;
@@ -65,9 +64,9 @@ impl Told<'_> {
         let unfinished = publish::Unfinished::new(directory, "incremental", &rows.name);
         failpoint::reach("publish_manifest")?;
         let manifest = Increment {
+            file_sha256: rows.sha256_hex(),
             file: rows.name,
             file_bytes: rows.size,
-            file_sha256: rows.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             plain_bytes: copied.plain_bytes,
             rows: data.rows,
             row_digest: entry.spooled.digest.to_string(),
@@ -87,12 +86,10 @@ impl Told<'_> {
     /// All but what is told of the file.
     fn manifest(self) -> Result<Increment> {
         let Told { run, table, selection, choice, watermark, mut tombstones } = self;
-        let mut sealed_tombstones = None;
-        if let (Some(recipients), false) = (&run.recipients, tombstones.is_empty()) {
-            let keys = serde_json::to_vec(&std::mem::take(&mut tombstones));
-            let keys = keys.map_err(|error| Error::Write(std::io::Error::other(error)))?;
-            sealed_tombstones = Some(crypt::seal_text(&keys, recipients).map_err(sealing::failed)?);
-        }
+        let sealed_tombstones = match &run.recipients {
+            Some(recipients) => sealing::tombstones(&std::mem::take(&mut tombstones), recipients)?,
+            None => None,
+        };
         Ok(Increment {
             version: VERSION,
             set_name: run.set.to_owned(),

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal::{self, utc};
 use crate::journal_jobs::{self, Ending, Run};
+use crate::run::audit;
 use crate::run::offsite::destination;
 use crate::server::{lock, privilege, snapshot, sql};
 
@@ -74,6 +75,9 @@ fn refusal(job: Job, set: &str) -> Result<Option<Error>> {
 pub fn step(run_id: i64, steps: i32) -> Result<Done> {
     privilege::require_operator()?;
     let run = journal_jobs::running(run_id)?;
+    audit::object(run.job.name());
+    audit::set(&run.set);
+    audit::note("run_id", run_id);
     lock::wait_for_job(run.job, &run.set);
     work::of(run_id, &run, steps)
 }

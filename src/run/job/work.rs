@@ -11,7 +11,7 @@ use crate::journal_jobs::{self, Run};
 use crate::run::backup::{self, Report};
 use crate::run::incremental::{self, Incremented};
 use crate::run::retention::{prune, space};
-use crate::run::{daily, drill};
+use crate::run::{audit, daily, drill};
 use crate::server::{clock, sql};
 
 /// A part of the work that was done.
@@ -94,7 +94,12 @@ fn verify(set: &str) -> Result<Done> {
     let good = told::count(rows.len() - failures.len(), "table", "tables");
     let summary = format!("{good} verified{warned} in {:.1} s", begun.elapsed().as_secs_f64());
     let empty = rows.is_empty().then(|| format!("backup set \"{set}\" has no tables"));
-    Ok(Done::all(summary, empty.or_else(|| told::failed(rows.len(), &failures))))
+    // The log of acts is of all sets; whichever set's job finds it damaged says so.
+    let log = audit::verify()?.into_iter().find(|line| !line.is_ok);
+    let log = log.map(|line| format!("the log of acts is damaged: {}", line.details));
+    let failures: Vec<String> =
+        [empty.or_else(|| told::failed(rows.len(), &failures)), log].into_iter().flatten().collect();
+    Ok(Done::all(summary, (!failures.is_empty()).then(|| failures.join("; "))))
 }
 
 fn drilled(set: &str) -> Result<Done> {

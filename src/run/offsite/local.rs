@@ -64,7 +64,8 @@ pub fn open(backup: &LocalBackup) -> Result<Whole> {
 fn proved(directory: &Directory, backup: &LocalBackup, manifest: &[u8]) -> Result<Content> {
     let shown = directory.path().join(&backup.file_name).display().to_string();
     let damaged = |problem: ContainerError| Error::Damaged { file: shown.clone(), problem };
-    let container = Container::open(blob::of_file(directory, &backup.file_name)?).map_err(damaged)?;
+    let plain = blob::opened(blob::of_file(directory, &backup.file_name)?, &shown)?;
+    let container = Container::open(plain).map_err(damaged)?;
     if container.manifest_bytes != manifest {
         return Err(Error::Swapped { file: shown, backup: backup.backup_id.clone() });
     }

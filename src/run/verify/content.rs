@@ -1,10 +1,11 @@
 //! Levels `hash` and `decode`: the stored bytes, and the rows that they hold, on threads.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_backup_core::codec::split;
-use agent_backup_core::container::{Blob, ContainerError, Entry, Hashes, Hashing, Tally, sha256_hex_of};
+use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Hashes, Hashing, Tally, sha256_hex_of};
 use agent_backup_core::plan::names;
 use agent_backup_core::stream::Chunk;
 use pgrx::check_for_interrupts;
@@ -35,7 +36,7 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     let mut checked = Checked { lines: Vec::new(), file_sha256: None };
     let mut of_entries: Vec<Option<ContainerError>> = Vec::new();
     if level >= Level::Hash {
-        let mut hashes = hash(source)?;
+        let mut hashes = hash(&source.container, &source.location.file_name)?;
         if source.is_sealed() {
             // The catalogue's is that of the bytes on disk.
             hashes.file_sha256 = stored_sha256(&source.stored).ok();
@@ -51,16 +52,16 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     Ok(checked)
 }
 
-/// All hashes of the container, on threads; answers interrupts.
-fn hash(source: &Source) -> Result<Hashes> {
+/// All hashes of a container, on threads; answers interrupts.
+pub fn hash(container: &Arc<Container<Blob>>, file: &str) -> Result<Hashes> {
     let failed = |error: agent_backup_core::stream::StreamError| Error::Worker {
-        table: source.location.file_name.clone(),
+        table: file.to_owned(),
         message: error.to_string(),
     };
-    let hashing = Hashing::start(&source.container, settings::workers()).map_err(failed)?;
+    let hashing = Hashing::start(container, settings::workers()).map_err(failed)?;
     loop {
         check_for_interrupts!();
-        if let Some(hashes) = hashing.wait(&source.container, PATIENCE) {
+        if let Some(hashes) = hashing.wait(container, PATIENCE) {
             return Ok(hashes);
         }
     }

@@ -25,7 +25,7 @@ pub struct Examined {
 
 /// What there is to look into, with a manifest that can be trusted.
 pub enum Content {
-    Open(Source),
+    Open(Box<Source>),
     /// No key is here that opens it.
     Locked(Box<Locked>),
     None,
@@ -82,7 +82,7 @@ struct Opened {
 
 /// What is in it.
 enum Inner {
-    Open(Container<Blob>),
+    Open(Box<Container<Blob>>),
     /// What is wrong with it, and its plain bytes where they can be read.
     Broken(Problem, Option<Blob>),
     /// Why no key here opens it.
@@ -121,7 +121,7 @@ impl Pair<'_> {
                     let error = EncryptionError::Downgraded { file, told: "its manifest" };
                     Inner::Broken(Problem::of_encryption(&error), None)
                 }
-                Ok(own) => Inner::Open(own),
+                Ok(own) => Inner::Open(Box::new(own)),
                 Err(error) => Inner::Broken(Problem::in_file(&error, &path), Some(plain)),
             },
             Err(error) if error.is_locked() => Inner::Locked(error.to_string()),
@@ -195,7 +195,7 @@ impl Pair<'_> {
     fn content(&self, container: Opened, beside: Option<Vec<u8>>, own_listed: bool) -> Option<Content> {
         let Opened { stored, inner, .. } = container;
         let container = match inner {
-            Inner::Open(own) if own_listed => own,
+            Inner::Open(own) if own_listed => *own,
             // The whole file of another backup says nothing of the one that is listed.
             Inner::Open(own) if self.is_other(&own.manifest) => return None,
             Inner::Open(own) => Container::open_by(own.into_source(), beside?).ok()?,
@@ -206,12 +206,12 @@ impl Pair<'_> {
                 return Some(Content::Locked(Box::new(Locked { manifest, stored, directory, why })));
             }
         };
-        Some(Content::Open(Source {
+        Some(Content::Open(Box::new(Source {
             container: Arc::new(container),
             stored,
             location: self.location.clone(),
             directory: self.directory.clone(),
-        }))
+        })))
     }
 
     fn is_other(&self, manifest: &Manifest) -> bool {

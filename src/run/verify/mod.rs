@@ -1,7 +1,7 @@
 //! Proves a backup, level by level: its files, its bytes, its rows. All damage is gathered: what is wrong with a backup
 //! is a line of its verdict, never an error.
 
-mod content; // the stored bytes and the rows
+pub mod content; // the stored bytes and the rows
 mod directory; // what else lies beside the backup
 mod files; // both files: there, of their sizes, and the ones that are listed
 pub mod finding; // lines, and the words for damage
