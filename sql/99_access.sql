@@ -7,6 +7,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
         create_set, drop_set, add_table, remove_table, set_change_source,
         expire_incrementals, prune, pin, unpin, set_retention,
+        add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
         schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
         track, untrack, maintain_log}'::text[]) AS f
     UNION ALL
@@ -27,17 +28,18 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
     -- Triggers fire for whoever writes; nobody calls these.
     SELECT 'function', f, '{}' FROM unnest('{
         capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked,
-        note_act, access_rules, grant_access}'::text[]) AS f
+        note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
     UNION ALL
     SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
         sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
         restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
         job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
+        offsite_destinations, offsite_copies, offsite_imports,
         recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
         health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit,
         access_matrix}'::text[]) AS r
     UNION ALL
-    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry}'::text[]) AS r
+    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
     UNION ALL
     -- Rows of users are in these.
     SELECT 'relation', r, '{}' FROM unnest('{
