@@ -12,6 +12,7 @@ mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_kept; // … of what DROP EXTENSION would lose
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
 mod journal_sets; // … of the sets
@@ -104,7 +105,15 @@ extension_sql_file!("../sql/92_health_audit.sql", name = "health_audit", require
 extension_sql_file!(
     "../sql/93_health.sql",
     name = "health",
-    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_disk", "health_server", "health_audit"]
+    requires = [
+        "health_tables",
+        "health_sets",
+        "health_jobs",
+        "health_capture",
+        "health_disk",
+        "health_server",
+        "health_audit"
+    ]
 );
 extension_sql_file!(
     "../sql/94_rpo_rto.sql",
@@ -115,6 +124,7 @@ extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recove
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/98_drop.sql", name = "drop", requires = ["schema"]);
 extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 

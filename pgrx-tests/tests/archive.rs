@@ -260,7 +260,8 @@ fn only_its_owner_reads_and_writes_it_until_it_is_granted() {
     let (operator, granted) = (format!("{}_op", db.name()), format!("{}_app", db.name()));
     db.run(&format!(
         "CREATE ROLE {operator} LOGIN; GRANT agent_backup_operator TO {operator}; CREATE ROLE {granted} LOGIN;
-        GRANT SELECT, INSERT, DELETE ON agent_training_archive TO {granted}"
+        GRANT SELECT, INSERT, DELETE ON agent_training_archive TO {granted};
+        GRANT EXECUTE ON FUNCTION agent_backup.image_to_jsonb TO {granted}"
     ));
     for statement in [
         "SELECT * FROM agent_training_archive",
