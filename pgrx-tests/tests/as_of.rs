@@ -252,7 +252,7 @@ fn marks_belong_to_who_made_them() {
         .batch_execute("BEGIN; SELECT agent_backup.mark('never'); ROLLBACK; SELECT agent_backup.mark('never')")
         .unwrap();
     drop(client);
-    db.run(&format!("DROP ROLE {role}"));
+    db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]
