@@ -28,7 +28,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
     UNION ALL
     -- Triggers fire for whoever writes; nobody calls these.
     SELECT 'function', f, '{}' FROM unnest('{
-        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked,
+        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked, watch_drop,
         note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
     UNION ALL
     SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
@@ -79,10 +79,10 @@ BEGIN
                            (SELECT string_agg('agent_backup_' || role, ', ') FROM unnest(o.roles) AS role));
         END IF;
     END LOOP;
-    -- The log of verifications and the archive may be an application's.
+    -- The log of verifications and the archive may be an application's: then they and what they are made with are no members.
     SELECT string_agg(r.kind || ' ' || r.name, ', ') INTO missed
       FROM agent_backup.access_rules() r
-     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive')
+     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive', 'archive_rows', 'change_archive', 'keep_archive_rows')
        AND NOT CASE r.kind WHEN 'function' THEN EXISTS (SELECT FROM pg_proc p WHERE p.proname = r.name)
                     ELSE EXISTS (SELECT FROM pg_class c WHERE c.relname = r.name) END;
     IF missed IS NOT NULL THEN

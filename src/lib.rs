@@ -13,6 +13,7 @@ mod journal_drills; // … of drills
 mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_kept; // … of what DROP EXTENSION would lose
 mod journal_offsite; // … of copies in other places
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
@@ -140,6 +141,7 @@ extension_sql_file!(
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state", "offsite"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/98_drop.sql", name = "drop", requires = ["schema"]);
 extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
