@@ -4,11 +4,13 @@
 
 mod argument;
 mod as_of;
+pub mod audit;
 mod backup;
 mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
+pub mod encryption;
 mod evidence;
 pub mod export;
 mod history;
@@ -16,6 +18,7 @@ pub mod incremental;
 pub mod job;
 pub mod lock_key;
 mod mark;
+pub mod offsite;
 mod read;
 mod reconcile;
 mod record;

@@ -19,7 +19,7 @@ pub use error::{ContainerError, Findings};
 pub use increment::Increment;
 pub use manifest::{Entry, Manifest};
 pub use ordered::{Next, Ordered};
-pub use read_at::{Blob, ReadAt};
+pub use read_at::{Blob, ReadAt, sha256_hex_of};
 pub use reader::{ChunkReader, Container};
 pub use verify::Tally;
 pub use writer::{ContainerWriter, Written};
