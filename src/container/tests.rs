@@ -15,7 +15,7 @@ use crate::stream::{ChunkMeta, Compressor, Frame, RowDigest, Spool, Spooled};
 
 const METHODS: [Compression; 3] = [Compression::None, Compression::Gzip(1), Compression::Zstd(1)];
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     let time = DateTime::from_timestamp(1_760_227_200, 0).unwrap();
     Manifest {
         version: VERSION,
@@ -48,6 +48,8 @@ fn manifest() -> Manifest {
         left_out: vec![LeftOut { object: "large object 1".into(), reason: "not part of a table".into() }],
         ddl_fingerprint: None,
         notes: vec!["note".into()],
+        generation: 0,
+        erasures: vec![],
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],

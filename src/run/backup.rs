@@ -309,6 +309,8 @@ fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Rea
         left_out: read.definitions.left_out.clone(),
         ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
+        generation: 0,
+        erasures: Vec::new(),
         content_sha256: String::new(),
         content_bytes: 0,
         entries: Vec::new(),

@@ -77,6 +77,8 @@ fn manifest(time: DateTime<chrono::Utc>) -> Manifest {
         left_out: vec![],
         ddl_fingerprint: None,
         notes: vec![],
+        generation: 0,
+        erasures: vec![],
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],
