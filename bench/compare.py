@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import capture
+import erase
 from measure import Candidate, Server, interleave, watch
 
 MIB = 1 << 20
@@ -290,6 +291,7 @@ def main():
             report, report.sizes, server, APPROVALS, own_columns(server), args.runs, lambda: ours(server, "bench_csv", [APPROVALS])
         ),
     }
+    items["k"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)
     for item, run in items.items():
         if item in args.items:
             run()

@@ -10,6 +10,10 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
+mod erase;
+
+pub use erase::EraseError;
+
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -157,6 +161,8 @@ pub enum Error {
     Manifest { file: String, reason: String },
     #[error("cannot prepare a transaction that has removed backups")]
     CannotPrepare,
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     #[error("{object} is not as expected: {reason}")]
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
@@ -221,6 +227,7 @@ impl Error {
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Erase(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
@@ -295,6 +302,7 @@ impl Error {
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Store(error) => error.hint(),
+            Erase(error) => error.hint(),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

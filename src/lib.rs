@@ -9,6 +9,8 @@ mod journal_archive; // … of archived rows
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_erased_log; // … of what is erased from the log
+mod journal_erasures; // … of persons who were erased
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
 mod journal_restores; // … of restores
@@ -30,6 +32,7 @@ extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
+extension_sql_file!("../sql/36_erasure.sql", name = "erasure", requires = ["backups"]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
 extension_sql_file!(

@@ -9,6 +9,7 @@ mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
+mod erase;
 pub mod export;
 mod history;
 pub mod incremental;

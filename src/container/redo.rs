@@ -51,6 +51,15 @@ pub struct Place {
     pub sha256: String,
 }
 
+impl Place {
+    /// The bytes of a redo file between two places, which go where they stand.
+    pub fn of(source: &impl ReadAt, from: u64, to: u64) -> Result<Self, ContainerError> {
+        let mut place = Place { offset: from, length: to.saturating_sub(from), at: from, sha256: String::new() };
+        place.sha256 = hash(source, from, place.length)?;
+        Ok(place)
+    }
+}
+
 impl From<(u64, u64, u64, String)> for Place {
     fn from((offset, length, at, sha256): (u64, u64, u64, String)) -> Self {
         Place { offset, length, at, sha256 }
@@ -176,20 +185,24 @@ impl Redo {
 
 /// The bytes at `at` are those of the place.
 fn check(source: &impl ReadAt, at: u64, place: &Place) -> Result<(), ContainerError> {
-    let mut hash = Sha256::new();
-    let mut block = vec![0; place.length.min(BLOCK as u64) as usize];
-    let mut done = 0;
-    while done < place.length {
-        let count = (place.length - done).min(BLOCK as u64) as usize;
-        source.read_exact_at(at + done, &mut block[..count]).map_err(read)?;
-        hash.update(&block[..count]);
-        done += count as u64;
-    }
-    if hex::encode(hash.finalize()) == place.sha256 {
+    if hash(source, at, place.length)? == place.sha256 {
         Ok(())
     } else {
         Err(ContainerError::changed("what was written anew", format!("the bytes at {at} do not fit their SHA-256")))
     }
+}
+
+fn hash(source: &impl ReadAt, at: u64, length: u64) -> Result<String, ContainerError> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; length.min(BLOCK as u64) as usize];
+    let mut done = 0;
+    while done < length {
+        let count = (length - done).min(BLOCK as u64) as usize;
+        source.read_exact_at(at + done, &mut block[..count]).map_err(read)?;
+        hash.update(&block[..count]);
+        done += count as u64;
+    }
+    Ok(hex::encode(hash.finalize()))
 }
 
 fn read(source: io::Error) -> ContainerError {

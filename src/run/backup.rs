@@ -132,6 +132,7 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
         excluded: Vec::new(),
         masked: Vec::new(),
         defined_by: None,
+        subjects: Vec::new(),
     };
     let set = Set {
         name: name.to_owned(),

@@ -11,7 +11,8 @@ pub mod daily; // whether every table has a good backup of today
 pub mod diff; // a table against a backup
 pub mod differences; // the rows that differ, for people
 pub mod drift; // a live table against what was saved of it
-pub mod drill; // a restore for the proof
+pub mod drill;
+pub mod erase; // a restore for the proof
 pub mod export; // one table into one file
 pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job

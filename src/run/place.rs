@@ -10,6 +10,7 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::journal;
+use crate::run::erase::{settle, tombstones};
 use crate::run::removal;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
@@ -33,6 +34,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     for left in directory.sweep_staging(&lock)? {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
+    settle::directory(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -45,7 +47,21 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
+    settle::directory(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
+}
+
+/// Opens the directory of the tombstones for writing, making it where it is missing. Each has a name of its own, so writers
+/// need no lock.
+pub fn of_tombstones() -> Result<Directory> {
+    let path = settings::directory();
+    privilege::require_file_writer(&path)?;
+    Ok(open(&path)?.subdirectory(tombstones::DIRECTORY)?)
+}
+
+/// The same for reading. Whoever may read a backup is to see whom it must not show, so no right of its own is asked for.
+pub fn of_tombstones_for_reading() -> Result<Directory> {
+    Ok(Directory::open(&settings::directory().join(tombstones::DIRECTORY), rule())?)
 }
 
 /// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.

@@ -9,10 +9,10 @@ use agent_backup_core::plan::Format;
 use agent_backup_core::store::Directory;
 use agent_backup_core::stream::sha256_hex;
 
-use crate::error::{Error, Result};
+use crate::error::{EraseError, Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
-use crate::run::{blob, place};
+use crate::run::{blob, erase, place};
 use crate::server::privilege;
 
 /// What means the newest complete backup of a set.
@@ -81,15 +81,28 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 /// permission), `Damaged`, `Swapped`.
 pub fn open(location: Location) -> Result<Source> {
     let directory = place::for_reading(&location.directory)?;
+    if erase::pending::changes(&directory, &location.file_name) {
+        let backup = location.listed.map_or(location.file_name, |listed| listed.backup_id);
+        return Err(EraseError::Pending { backup }.into());
+    }
+    erase::settle::file(&directory, &location.file_name)?;
     let file = blob::of_file(&directory, &location.file_name)?;
     let shown = location.path().display().to_string();
     let container = Container::open(file).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
     if let Some(listed) = &location.listed
-        && sha256_hex(&container.manifest_bytes) != listed.manifest_sha256
+        && !is_listed(&container, listed)
     {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
     Ok(Source { container: Arc::new(container), location, directory })
+}
+
+/// Whether a container is what the catalogue lists, or what erasures made of that: the catalogue may have been brought back
+/// to a moment before, and `reconcile` lists it anew.
+pub fn is_listed(container: &Container<Blob>, listed: &Listed) -> bool {
+    sha256_hex(&container.manifest_bytes) == listed.manifest_sha256
+        || (container.manifest.backup_id == listed.backup_id
+            && erase::settle::follows(&container.manifest, &listed.manifest_sha256))
 }
 
 /// `locate` and `open`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, fdatasync, fsync, linkat, unlinkat};
 use sha2::{Digest, Sha256};
@@ -350,6 +350,16 @@ impl Drop for StagedFile {
 /// Best effort on the way out of a failure, which is the error to report; a sweep finds what could not be removed.
 fn remove_entry(directory: &Directory, name: &str) {
     let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
+}
+
+/// Makes sure that a file can grow to this length later, without growing it. File systems that cannot promise it are taken
+/// at their word.
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let length = i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    match retry(|| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length)) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Creates `.<hint>.<16 hex digits>.staging`, which nobody had.
