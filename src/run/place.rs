@@ -10,7 +10,7 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::journal;
-use crate::run::erase::{settle, tombstones};
+use crate::run::erase::{pending, settle, tombstones};
 use crate::run::removal;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
@@ -51,12 +51,15 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
-/// Opens the directory of the tombstones for writing, making it where it is missing. Each has a name of its own, so writers
-/// need no lock.
-pub fn of_tombstones() -> Result<Directory> {
+/// Opens the directory of the tombstones for writing, making it where it is missing, and removes what dead writers left
+/// there. Errors: `Busy` while another session erases.
+pub fn of_tombstones() -> Result<(Directory, Rc<DirectoryLock>)> {
     let path = settings::directory();
     privilege::require_file_writer(&path)?;
-    Ok(open(&path)?.subdirectory(tombstones::DIRECTORY)?)
+    let directory = open(&path)?.subdirectory(tombstones::DIRECTORY)?;
+    let lock = lock(&directory, tombstones::DIRECTORY)?;
+    directory.sweep_staging(&lock)?;
+    Ok((directory, lock))
 }
 
 /// The same for reading. Whoever may read a backup is to see whom it must not show, so no right of its own is asked for.
@@ -126,7 +129,7 @@ fn rule() -> DirectoryRule {
 }
 
 fn lock(directory: &Directory, set: &str) -> Result<Rc<DirectoryLock>> {
-    if let Some(held) = removal::held_lock(directory) {
+    if let Some(held) = removal::held_lock(directory).or_else(|| pending::held_lock(directory)) {
         return Ok(held);
     }
     directory.lock_exclusive().map(Rc::new).map_err(|error| match error {

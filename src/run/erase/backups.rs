@@ -59,6 +59,10 @@ pub fn erase(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut A
 
 fn one(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut Acting) -> Result<Vec<Row>> {
     let directory = &opened.directory;
+    if pending::changes(directory, &listed.file_name) {
+        let what = "this very transaction changes it already; COMMIT and call again".to_owned();
+        return Ok(vec![left(listed, what)]);
+    }
     let file = directory.open_to_change(&listed.file_name)?;
     if !settle::lock(&file, Hold::Alone)? {
         let what = "another session reads it; agent_backup.lock_timeout has passed".to_owned();

@@ -20,9 +20,9 @@ use crate::server::message;
 /// A thing to do when the transaction commits.
 enum Act {
     /// Follow a redo file. The file's lock is held by the open file.
-    Redo { directory: Directory, file: File, redo: String, _lock: Option<Rc<DirectoryLock>> },
-    /// Give a tombstone its name.
-    Tombstone { staged: StagedFile, name: String },
+    Redo { directory: Directory, file: File, redo: String, lock: Option<Rc<DirectoryLock>> },
+    /// Give a tombstone its name, in a directory whose lock is held: what dead writers left there can be told.
+    Tombstone { directory: Directory, staged: StagedFile, name: String, lock: Rc<DirectoryLock> },
 }
 
 struct Pending {
@@ -37,12 +37,23 @@ thread_local! {
 
 /// Has the redo file of `file` followed, which is open for writing and locked.
 pub fn redo_at_commit(directory: &Directory, lock: Option<&Rc<DirectoryLock>>, file: File, redo: String) {
-    at_commit(Act::Redo { directory: directory.clone(), file, redo, _lock: lock.map(Rc::clone) });
+    at_commit(Act::Redo { directory: directory.clone(), file, redo, lock: lock.map(Rc::clone) });
 }
 
 /// Has a tombstone put into place.
-pub fn tombstone_at_commit(staged: StagedFile, name: String) {
-    at_commit(Act::Tombstone { staged, name });
+pub fn tombstone_at_commit(directory: &Directory, lock: &Rc<DirectoryLock>, staged: StagedFile, name: String) {
+    at_commit(Act::Tombstone { directory: directory.clone(), staged, name, lock: Rc::clone(lock) });
+}
+
+/// The lock of a directory, if this transaction holds it for what it is to change.
+pub fn held_lock(directory: &Directory) -> Option<Rc<DirectoryLock>> {
+    PENDING.with_borrow(|all| {
+        all.iter().find_map(|pending| match &pending.act {
+            Act::Redo { directory: other, lock, .. } if other.is_same(directory) => lock.clone(),
+            Act::Tombstone { directory: other, lock, .. } if other.is_same(directory) => Some(Rc::clone(lock)),
+            Act::Redo { .. } | Act::Tombstone { .. } => None,
+        })
+    })
 }
 
 fn at_commit(act: Act) {
@@ -135,12 +146,14 @@ fn do_all() {
 
 fn do_one(act: Act) -> Result<(), String> {
     match act {
-        Act::Redo { directory, file, redo, _lock } => {
+        Act::Redo { directory, file, redo, lock: _held } => {
             let source = directory.open_file(&redo).map_err(|error| error.to_string())?;
             let plan = Redo::open(&source).map_err(|error| error.to_string())?;
             settle::follow(&directory, &plan, &source, &file).map_err(|error| error.to_string())
         }
-        Act::Tombstone { staged, name } => staged.publish(&name).map(drop).map_err(|error| error.to_string()),
+        Act::Tombstone { staged, name, lock: _held, .. } => {
+            staged.publish(&name).map(drop).map_err(|error| error.to_string())
+        }
     }
 }
 

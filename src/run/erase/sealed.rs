@@ -54,10 +54,12 @@ fn one(
     let directory = place::for_reading(parent)?;
     let held = match acting.is_some() {
         true => {
-            settle::file(&directory, name)?;
+            if !super::pending::changes(&directory, name) {
+                settle::file(&directory, name)?;
+            }
             let held = whole::hold(&directory, name)?;
             let Some(held) = held else {
-                return Ok(Place::left(PLACE, sealed.path.clone(), "another session reads it".into()));
+                return Ok(Place::left(PLACE, sealed.path.clone(), "another session reads it, or this one has changed it already".into()));
             };
             Some(held)
         }

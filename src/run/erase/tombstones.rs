@@ -151,10 +151,10 @@ fn read_one(directory: &Directory, name: &str) -> Result<Tombstone> {
 
 /// A tombstone that gets its name when the transaction commits.
 pub fn stage(tombstone: &Tombstone) -> Result<()> {
-    let directory = place::of_tombstones()?;
+    let (directory, lock) = place::of_tombstones()?;
     let mut staged = publish::stage(&directory, "tombstone")?;
     staged.append(&bytes_of(tombstone)?)?;
-    super::pending::tombstone_at_commit(staged, name_of(tombstone));
+    super::pending::tombstone_at_commit(&directory, &lock, staged, name_of(tombstone));
     Ok(())
 }
 
@@ -169,7 +169,12 @@ pub fn reconcile() -> Result<usize> {
     for tombstone in &files {
         changed += usize::from(journal_erasures::bury(tombstone)? > 0);
     }
-    let directory = place::of_tombstones()?;
+    // Another session that erases holds the directory, and puts its own there.
+    let (directory, _lock) = match place::of_tombstones() {
+        Ok(place) => place,
+        Err(Error::Busy { .. }) => return Ok(changed),
+        Err(error) => return Err(error),
+    };
     for tombstone in known.iter().filter(|known| !files.iter().any(|file| file.erasure_id == known.erasure_id)) {
         let mut staged = publish::stage(&directory, "tombstone")?;
         staged.append(&bytes_of(tombstone)?)?;

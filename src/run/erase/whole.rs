@@ -27,8 +27,11 @@ pub struct Held {
     pub stored: Vec<u8>,
 }
 
-/// Opens, locks and reads one. None where another session has it.
+/// Opens, locks and reads one. None where another session has it, or this transaction changes it already.
 pub fn hold(directory: &Directory, name: &str) -> Result<Option<Held>> {
+    if pending::changes(directory, name) {
+        return Ok(None);
+    }
     let mut file = directory.open_to_change(name)?;
     if !settle::lock(&file, Hold::Alone)? {
         return Ok(None);
