@@ -15,6 +15,8 @@ from measure import Candidate, Server, interleave, watch
 MIB = 1 << 20
 HERE = Path(__file__).parent
 APPROVALS = "public.agent_approvals"
+# Nobody has its identity.
+RECIPIENT = "age1k82hujqq52m0x54u795az49hs2u990uplrh4c5y0za0kupv5j9hq63r9nw"
 
 
 def arguments():
@@ -253,6 +255,23 @@ def compare_restore(report, server, runs):
     report.compare("(i) restore of one record", [(mine, 0.02)], record, heap, at_most=True)
 
 
+def compare_encryption(report, server, runs):
+    """The same backup with and without recipients."""
+    recipients = server.out.parent / "recipients"
+    recipients.write_text(RECIPIENT + "\n")
+    shutil.chown(recipients, server.user)
+    heap = bytes_of(server, [APPROVALS])
+    for formats, wanted_of in (("csv", "CSV"), ("csv,json", "CSV and JSON")):
+        plain, sealed = (f"bench_{kind}_{formats.replace(',', '_')}" for kind in ("plain", "sealed"))
+        for name in (plain, sealed):
+            server.query(f"SELECT agent_backup.create_set('{name}', formats => '{{{formats}}}')", f"SELECT agent_backup.add_table('{name}', '{APPROVALS}')")
+        server.query(f"SELECT agent_backup.set_encryption('{sealed}', '{recipients}')")
+        peer, mine = ours(server, plain, [APPROVALS]), ours(server, sealed, [APPROVALS])
+        peer.name = "ours, plain"
+        interleave([peer, mine], runs)
+        report.compare(f"(k) encrypted, agent_approvals as {wanted_of}", [(peer, 1.15)], mine, heap, at_most=True)
+
+
 def where_time_goes(server):
     """Reading the tables against what follows, and the backend's own thread against the others."""
     watched = watch(server, "SELECT count(*) FROM agent_backup.backup('bench_all')", memory=False)
@@ -290,8 +309,9 @@ def main():
         "j": lambda: capture.compare(
             report, report.sizes, server, APPROVALS, own_columns(server), args.runs, lambda: ours(server, "bench_csv", [APPROVALS])
         ),
+        "k": lambda: compare_encryption(report, server, args.runs),
     }
-    items["k"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)
+    items["l"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)
     for item, run in items.items():
         if item in args.items:
             run()

@@ -1,4 +1,4 @@
-"""Erasing a person from backups against making them; item k of compare.py. README.md says why it is fair."""
+"""Erasing a person from backups against making them; item l of compare.py. README.md says why it is fair."""
 
 import time
 
@@ -43,7 +43,7 @@ def compare(report, sizes, server, source, columns, rows):
     erased, rewritten, whole = answer.split("|")
     if int(erased) != held * BACKUPS or int(whole) != 0:
         raise SystemExit(f"erased {answer}, not {held * BACKUPS} rows in place")
-    what = f"(k) erase {held} rows from {BACKUPS} backups of {rows}"
+    what = f"(l) erase {held} rows from {BACKUPS} backups of {rows}"
     for unit, mine, all_of_it in (("s", took, sum(made)), ("MB", int(rewritten) / 1e6, written / 1e6)):
         ratio = mine / all_of_it
         good = "ok" if ratio <= 0.05 else "MISSED"

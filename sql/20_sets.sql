@@ -18,6 +18,7 @@ CREATE TABLE agent_backup.sets (
     seeded            boolean NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT now(),
     created_by        text NOT NULL DEFAULT session_user,
+    recipients_file   text CHECK (recipients_file LIKE '/%'),
     CHECK (compression_level BETWEEN 1 AND CASE compression WHEN 'gzip' THEN 12 ELSE 19 END),
     CHECK (keep_daily + keep_weekly + keep_monthly + keep_last > 0 OR keep_within IS NOT NULL)
 );
@@ -39,6 +40,7 @@ COMMENT ON COLUMN agent_backup.sets.rpo IS 'Recovery point objective: how much w
 COMMENT ON COLUMN agent_backup.sets.seeded IS 'Made by CREATE EXTENSION and never changed; gives way to a restored row of the same name';
 COMMENT ON COLUMN agent_backup.sets.created_at IS 'When the set was made';
 COMMENT ON COLUMN agent_backup.sets.created_by IS 'Who made it';
+COMMENT ON COLUMN agent_backup.sets.recipients_file IS 'File on the server with the public keys that its backups are encrypted for; null: agent_backup.recipients_file holds. Change with set_encryption';
 
 CREATE TABLE agent_backup.set_tables (
     set_name         text NOT NULL REFERENCES agent_backup.sets ON DELETE CASCADE ON UPDATE CASCADE,
@@ -68,8 +70,6 @@ COMMENT ON COLUMN agent_backup.set_tables.defined_by IS 'Role that gave the filt
 
 COMMENT ON COLUMN agent_backup.set_tables.subject_columns IS 'Columns and paths such as data->>''customer_email'' that name a person, see erase_subject. Change with set_subject_columns';
 
-GRANT SELECT ON agent_backup.sets, agent_backup.set_tables TO agent_backup_operator;
-
 INSERT INTO agent_backup.sets (set_name, description, seeded)
 VALUES ('agent_sdk', 'Tables of the Agent SDK', true);
 
@@ -87,7 +87,6 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.give_way_to_restored_set() IS 'Removes the seeded set when a dump of the database brings its own';
-REVOKE ALL ON FUNCTION agent_backup.give_way_to_restored_set() FROM PUBLIC;
 CREATE TRIGGER give_way_to_restored_set BEFORE INSERT ON agent_backup.sets
     FOR EACH ROW EXECUTE FUNCTION agent_backup.give_way_to_restored_set();
 COMMENT ON TRIGGER give_way_to_restored_set ON agent_backup.sets IS 'Lets a restored dump replace the seeded set';

@@ -22,6 +22,8 @@ CREATE TABLE agent_backup.backup_catalog (
     system_identifier   text NOT NULL,
     database_name       text NOT NULL,
     pin_reason          text CHECK (pin_reason <> ''),
+    encrypted           boolean NOT NULL DEFAULT false CHECK (encrypted = (COALESCE(file_name, '') LIKE '%.age')),
+    key_ids             text[] NOT NULL DEFAULT '{}' CHECK (encrypted OR key_ids = '{}'),
     CHECK (pinned OR pin_reason IS NULL),
     UNIQUE (directory, file_name),
     CHECK (finished_at >= started_at),
@@ -56,6 +58,8 @@ COMMENT ON COLUMN agent_backup.backup_catalog.error_message IS 'What is wrong wi
 COMMENT ON COLUMN agent_backup.backup_catalog.system_identifier IS 'Cluster that made it, as in pg_control_system()';
 COMMENT ON COLUMN agent_backup.backup_catalog.database_name IS 'Database that made it';
 COMMENT ON COLUMN agent_backup.backup_catalog.pin_reason IS 'What it is pinned for, in words';
+COMMENT ON COLUMN agent_backup.backup_catalog.encrypted IS 'Whether its rows are readable only with a key';
+COMMENT ON COLUMN agent_backup.backup_catalog.key_ids IS 'Ids of the keys that open it, as its manifest names them';
 
 CREATE TABLE agent_backup.backup_entry (
     backup_id    text NOT NULL REFERENCES agent_backup.backup_catalog ON DELETE CASCADE,
@@ -100,10 +104,10 @@ CREATE VIEW agent_backup.backups AS
 SELECT backup_id, set_name, kind, status, started_at, finished_at, tables, row_count, size_bytes,
        directory || '/' || file_name AS backup_file,
        directory || '/' || manifest_name AS manifest_file,
-       verified_at, verification_status, pinned, error_message, verification_level, pin_reason
+       verified_at, verification_status, pinned, error_message, verification_level, pin_reason, encrypted, key_ids
   FROM agent_backup.backup_catalog
 UNION ALL
-SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, NULL
+SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL, NULL
   FROM agent_backup.running;
 COMMENT ON VIEW agent_backup.backups IS 'All backups: finished ones, and those that run now (without an id until they are done)';
 COMMENT ON COLUMN agent_backup.backups.backup_id IS 'Name of the backup; null while it runs';
@@ -123,6 +127,8 @@ COMMENT ON COLUMN agent_backup.backups.verification_level IS 'How much that prov
 COMMENT ON COLUMN agent_backup.backups.pinned IS 'Kept whatever the retention says, but for the maximum age of its set';
 COMMENT ON COLUMN agent_backup.backups.error_message IS 'What is wrong with it, unless it is complete';
 COMMENT ON COLUMN agent_backup.backups.pin_reason IS 'What it is pinned for, in words';
+COMMENT ON COLUMN agent_backup.backups.encrypted IS 'Whether its rows are readable only with a key; null while it runs';
+COMMENT ON COLUMN agent_backup.backups.key_ids IS 'Ids of the keys that open it; null while it runs';
 
 CREATE VIEW agent_backup.backup_files AS
 SELECT e.backup_id, c.set_name, c.started_at, e.schema_name, e.table_name, e.format, e.row_count, e.stored_bytes AS size_bytes,
@@ -143,8 +149,6 @@ COMMENT ON COLUMN agent_backup.backup_files.checksum IS 'Row digest: MD5 of each
 COMMENT ON COLUMN agent_backup.backup_files.sha256 IS 'SHA-256 of its stored bytes';
 COMMENT ON COLUMN agent_backup.backup_files.backup_file IS 'Path of the container on the server';
 COMMENT ON COLUMN agent_backup.backup_files.entry_name IS 'File inside the container';
-
-GRANT SELECT ON agent_backup.backups, agent_backup.backup_files, agent_backup.running TO agent_backup_operator;
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.backup_entry', '');

@@ -29,5 +29,4 @@ COMMENT ON COLUMN agent_backup.pruned_backups.backup_file IS 'Path of its contai
 COMMENT ON COLUMN agent_backup.pruned_backups.reasons IS 'Why it was not kept';
 COMMENT ON COLUMN agent_backup.pruned_backups.pruned_at IS 'When it was removed';
 COMMENT ON COLUMN agent_backup.pruned_backups.pruned_by IS 'Role of the session';
-GRANT SELECT ON agent_backup.pruned_backups TO agent_backup_operator;
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.pruned_backups', '');

@@ -30,7 +30,5 @@ COMMENT ON COLUMN agent_backup.restores.restored_by IS 'Role of the session';
 COMMENT ON COLUMN agent_backup.restores.safety_backup_id IS 'Backup of what was there before; null where nothing was overwritten';
 COMMENT ON COLUMN agent_backup.restores.undoes IS 'The restore that this one took back';
 
-GRANT SELECT ON agent_backup.restores TO agent_backup_operator;
-
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.restores', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.restores_restore_id_seq', '');

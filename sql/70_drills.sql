@@ -46,8 +46,6 @@ COMMENT ON COLUMN agent_backup.drill_queries.query_name IS 'What the result call
 COMMENT ON COLUMN agent_backup.drill_queries.query IS 'One SELECT; tables without a schema are the restored ones';
 COMMENT ON COLUMN agent_backup.drill_queries.defined_by IS 'Whose rights it runs with';
 
-GRANT SELECT ON agent_backup.drills, agent_backup.drill_queries TO agent_backup_operator;
-
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.drills', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.drills_drill_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.drill_queries', '');

@@ -139,9 +139,6 @@ COMMENT ON COLUMN agent_backup.marks.note IS 'What it is for, in words';
 
 CREATE FUNCTION agent_backup.capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_capture';
 COMMENT ON FUNCTION agent_backup.capture() IS 'Trigger that writes the changes of a tracked table to the log. Made by track';
-REVOKE ALL ON FUNCTION agent_backup.capture() FROM PUBLIC;
-
-GRANT SELECT ON agent_backup.tracked, agent_backup.capture_gaps, agent_backup.marks TO agent_backup_operator;
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.tracked', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.tracked_tracked_id_seq', '');

@@ -18,7 +18,6 @@ COMMENT ON COLUMN agent_backup.sealed_log.row_count IS 'Changes in it';
 COMMENT ON COLUMN agent_backup.sealed_log.file_path IS 'The file, CSV as COPY writes it; null where there was no change';
 COMMENT ON COLUMN agent_backup.sealed_log.checksum IS 'Row digest of the file, 32 hex digits';
 COMMENT ON COLUMN agent_backup.sealed_log.sealed_at IS 'When it was written and dropped';
-GRANT SELECT ON agent_backup.sealed_log TO agent_backup_operator;
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.sealed_log', '');
 
 CREATE FUNCTION agent_backup.maintain_log(keep interval DEFAULT '30 days', ahead integer DEFAULT 7)
@@ -29,53 +28,60 @@ DECLARE
     part    record;
     written record;
     day     date;
+    changed bigint := 0;
 BEGIN
-    IF keep IS NULL OR keep < '1 day' THEN
-        RAISE EXCEPTION 'invalid keep: it is below one day' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF ahead IS NULL OR ahead NOT BETWEEN 1 AND 366 THEN
-        RAISE EXCEPTION 'invalid ahead: it is not between 1 and 366' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    -- The files first, under a lock that lets writers on; what shuts them out comes last.
-    FOR part IN
-        SELECT c.oid, c.relname, to_date(right(c.relname, 8), 'YYYYMMDD') AS of_day
-          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'agent_backup.change_log'::regclass AND c.relname ~ '^change_log_[0-9]{8}$'
-         ORDER BY 2
-    LOOP
-        CONTINUE WHEN (part.of_day + 1)::timestamp AT TIME ZONE 'UTC' > now() - keep;
-        EXECUTE format('SELECT count(*) FROM agent_backup.%I', part.relname) INTO row_count;
-        file_path := NULL;
-        IF row_count > 0 THEN
-            SELECT e.* INTO STRICT written
-              FROM agent_backup.export_table(format('agent_backup.%I', part.relname), 'csv', format('changes/%s.csv.gz', part.relname)) AS e;
-            file_path := written.export_file;
+    BEGIN
+        IF keep IS NULL OR keep < '1 day' THEN
+            RAISE EXCEPTION 'invalid keep: it is below one day' USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        INSERT INTO agent_backup.sealed_log (partition_name, from_time, until_time, row_count, file_path, checksum)
-        VALUES (part.relname, part.of_day::timestamp AT TIME ZONE 'UTC', (part.of_day + 1)::timestamp AT TIME ZONE 'UTC',
-                row_count, file_path, CASE WHEN row_count > 0 THEN written.checksum END);
-        EXECUTE format('DROP TABLE agent_backup.%I', part.relname);
-        partition_name := part.relname;
-        action := 'sealed';
-        RETURN NEXT;
-    END LOOP;
-    FOR day IN SELECT today + n FROM generate_series(1, ahead) AS n LOOP
-        partition_name := 'change_log_' || to_char(day, 'YYYYMMDD');
-        CONTINUE WHEN to_regclass('agent_backup.' || partition_name) IS NOT NULL
-                   OR EXISTS (SELECT FROM agent_backup.change_log_default
-                               WHERE changed_at >= day::timestamp AT TIME ZONE 'UTC' AND changed_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
-        EXECUTE format('CREATE TABLE agent_backup.%I PARTITION OF agent_backup.change_log FOR VALUES FROM (%L) TO (%L)',
-                       partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
-        action := 'made';
-        row_count := 0;
-        file_path := NULL;
-        RETURN NEXT;
-    END LOOP;
+        IF ahead IS NULL OR ahead NOT BETWEEN 1 AND 366 THEN
+            RAISE EXCEPTION 'invalid ahead: it is not between 1 and 366' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        -- The files first, under a lock that lets writers on; what shuts them out comes last.
+        FOR part IN
+            SELECT c.oid, c.relname, to_date(right(c.relname, 8), 'YYYYMMDD') AS of_day
+              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = 'agent_backup.change_log'::regclass AND c.relname ~ '^change_log_[0-9]{8}$'
+             ORDER BY 2
+        LOOP
+            CONTINUE WHEN (part.of_day + 1)::timestamp AT TIME ZONE 'UTC' > now() - keep;
+            EXECUTE format('SELECT count(*) FROM agent_backup.%I', part.relname) INTO row_count;
+            file_path := NULL;
+            IF row_count > 0 THEN
+                SELECT e.* INTO STRICT written
+                  FROM agent_backup.export_table(format('agent_backup.%I', part.relname), 'csv', format('changes/%s.csv.gz', part.relname)) AS e;
+                file_path := written.export_file;
+            END IF;
+            INSERT INTO agent_backup.sealed_log (partition_name, from_time, until_time, row_count, file_path, checksum)
+            VALUES (part.relname, part.of_day::timestamp AT TIME ZONE 'UTC', (part.of_day + 1)::timestamp AT TIME ZONE 'UTC',
+                    row_count, file_path, CASE WHEN row_count > 0 THEN written.checksum END);
+            EXECUTE format('DROP TABLE agent_backup.%I', part.relname);
+            partition_name := part.relname;
+            action := 'sealed';
+            changed := changed + 1;
+            RETURN NEXT;
+        END LOOP;
+        FOR day IN SELECT today + n FROM generate_series(1, ahead) AS n LOOP
+            partition_name := 'change_log_' || to_char(day, 'YYYYMMDD');
+            CONTINUE WHEN to_regclass('agent_backup.' || partition_name) IS NOT NULL
+                       OR EXISTS (SELECT FROM agent_backup.change_log_default
+                                   WHERE changed_at >= day::timestamp AT TIME ZONE 'UTC' AND changed_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
+            EXECUTE format('CREATE TABLE agent_backup.%I PARTITION OF agent_backup.change_log FOR VALUES FROM (%L) TO (%L)',
+                           partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+            action := 'made';
+            row_count := 0;
+            file_path := NULL;
+            changed := changed + 1;
+            RETURN NEXT;
+        END LOOP;
+    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+        PERFORM agent_backup.note_act('maintain_log'::text, changed, SQLSTATE::text);
+        RAISE;
+    END;
+    PERFORM agent_backup.note_act('maintain_log'::text, changed, NULL::text);
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.maintain_log IS 'Makes partitions of the log of changes for the days to come, writes those older than keep to files and drops them';
-REVOKE ALL ON FUNCTION agent_backup.maintain_log FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION agent_backup.maintain_log TO agent_backup_operator;
 
 -- What the tables that are tracked are now, to compare with what was noted.
 CREATE VIEW agent_backup.tracked_now AS
@@ -113,7 +119,6 @@ COMMENT ON COLUMN agent_backup.tracked_now.columns IS 'Columns that are not gene
 COMMENT ON COLUMN agent_backup.tracked_now.labels IS 'Labels of the enums of its columns';
 COMMENT ON COLUMN agent_backup.tracked_now.has_kin IS 'Whether it is a partition, or inherits, or others inherit from it';
 COMMENT ON COLUMN agent_backup.tracked_now.is_whole IS 'Whether all of its triggers are there and always fire';
-GRANT SELECT ON agent_backup.tracked_now TO agent_backup_operator;
 
 -- DDL can switch the capture of a table off, or change its rows or columns unseen; then the log says so.
 CREATE FUNCTION agent_backup.watch_tracked() RETURNS event_trigger
@@ -190,7 +195,6 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.watch_tracked() IS 'Notes a gap when DDL changes a tracked table unseen by its triggers or switches them off, and gives new partitions theirs';
-REVOKE ALL ON FUNCTION agent_backup.watch_tracked() FROM PUBLIC;
 
 CREATE EVENT TRIGGER agent_backup_watch ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'DROP TABLE', 'ALTER TYPE', 'ALTER TRIGGER', 'DROP TRIGGER')

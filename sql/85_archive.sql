@@ -16,7 +16,6 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.keep_archive_rows() IS 'With the first archived row, makes the view that DROP EXTENSION asks CASCADE for';
-REVOKE ALL ON FUNCTION agent_backup.keep_archive_rows() FROM PUBLIC;
 
 -- What INSERT, UPDATE and DELETE do to the view. Ids below the limit are those of captured changes.
 CREATE FUNCTION agent_backup.change_archive() RETURNS trigger
@@ -53,7 +52,6 @@ BEGIN
 END
 $fn$;
 COMMENT ON FUNCTION agent_backup.change_archive() IS 'What INSERT, UPDATE and DELETE do to agent_training_archive where that is a view';
-REVOKE ALL ON FUNCTION agent_backup.change_archive() FROM PUBLIC;
 
 DO $do$
 DECLARE

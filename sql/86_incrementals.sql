@@ -90,8 +90,6 @@ COMMENT ON COLUMN agent_backup.tracked_tables.gaps IS 'Changes that capture coul
 COMMENT ON COLUMN agent_backup.tracked_tables.on_failure IS 'What becomes of a write whose change cannot be captured: fail or gap';
 COMMENT ON COLUMN agent_backup.tracked_tables.on_truncate IS 'What a TRUNCATE of a large table does: capture, refuse or mark';
 
-GRANT SELECT ON agent_backup.change_sources, agent_backup.watermarks, agent_backup.tracked_tables TO agent_backup_operator;
-
 -- The seed's call for a moment without time zone, which is meant in the time zone of the session.
 CREATE FUNCTION @extschema@.backup_agent_incremental(since_timestamp timestamp)
 RETURNS TABLE (table_name text, rows_backed_up bigint)

@@ -73,8 +73,6 @@ COMMENT ON COLUMN agent_backup.incremental_runs.tables IS 'Tables that were copi
 COMMENT ON COLUMN agent_backup.incremental_runs.failed IS 'Tables that could not be';
 COMMENT ON COLUMN agent_backup.incremental_runs.row_count IS 'Changed rows, with tombstones';
 
-GRANT SELECT ON agent_backup.scheduled_jobs, agent_backup.job_runs, agent_backup.incremental_runs TO agent_backup_operator;
-
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.job_runs', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.job_runs_run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.incremental_runs', '');

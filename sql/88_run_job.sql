@@ -44,4 +44,4 @@ BEGIN
     RAISE EXCEPTION USING MESSAGE = failure, ERRCODE = code, DETAIL = detail_text, HINT = hint_text;
 END
 $fn$;
-COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill) or prune. A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';
+COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill), prune or offsite (copies elsewhere). A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';

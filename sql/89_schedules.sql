@@ -28,4 +28,3 @@ COMMENT ON COLUMN agent_backup.schedules.last_duration IS 'How long that took; n
 COMMENT ON COLUMN agent_backup.schedules.overdue IS 'It should have begun ten minutes ago or earlier, and has not';
 COMMENT ON COLUMN agent_backup.schedules.active IS 'Whether pg_cron still has it so, switched on and of a role that exists; null where that cannot be seen: in another database';
 COMMENT ON COLUMN agent_backup.schedules.cron_job IS 'What pg_cron calls it';
-GRANT SELECT ON agent_backup.schedules TO agent_backup_operator;

@@ -51,7 +51,11 @@ COMMENT ON FUNCTION agent_backup.recent_verifications IS 'Rows of backup_verific
 COMMENT ON FUNCTION agent_backup.runbook IS 'What to do after a loss, as commands for this database: scenario record, table, database or disaster; null for all';
 COMMENT ON FUNCTION agent_backup.platform_report IS 'What the backups stand on: version, WAL archiving, replicas, checksums, pg_cron, directory, hosting platform';
 COMMENT ON FUNCTION agent_backup.metrics IS 'Ages, sizes, durations and verdicts as OpenMetrics text';
+COMMENT ON FUNCTION agent_backup.set_encryption IS 'Says for whom the backups of a set are encrypted from now on; null leaves it to agent_backup.recipients_file. Returns the ids of the keys';
+COMMENT ON FUNCTION agent_backup.reseal IS 'Seals backups and incrementals of a set for the present recipients, also those that are plain; says which unless confirm => true';
+COMMENT ON FUNCTION agent_backup.encryption_state IS 'Whether the keys of each encrypted set can be used';
 COMMENT ON FUNCTION agent_backup.disk_state IS 'As disk_space; where the disk cannot be looked at, the reason in place of an error';
+COMMENT ON FUNCTION agent_backup.evidence_report IS 'The evidence of a period for an auditor, as one HTML page that needs nothing from outside';
 COMMENT ON FUNCTION agent_backup.begin_job IS 'Part of run_job: begins a run, or writes down that it was refused';
 COMMENT ON FUNCTION agent_backup.do_job IS 'Part of run_job: does the next part of the work';
 COMMENT ON FUNCTION agent_backup.end_job IS 'Part of run_job: writes down how a run ended, and tells who listens on the channel agent_backup';
@@ -61,3 +65,13 @@ COMMENT ON FUNCTION agent_backup.crontab IS 'A file for /etc/cron.d that runs th
 COMMENT ON FUNCTION agent_backup.next_due IS 'The first moment after one that a schedule names, both in the time zone of the schedule';
 COMMENT ON FUNCTION agent_backup.last_due IS 'The last moment until one that a schedule names, both in the time zone of the schedule';
 COMMENT ON FUNCTION agent_backup.job_is_active IS 'Part of the view schedules: whether pg_cron has a job as it was scheduled; null where it is in another database';
+COMMENT ON FUNCTION agent_backup.s3_validator IS 'Part of the foreign-data wrapper agent_backup_s3: checks the options of a server or a user mapping';
+COMMENT ON FUNCTION agent_backup.add_destination IS 'Adds a place that copies of the backups of a set go to, with its own retention. Returns it as it is kept';
+COMMENT ON FUNCTION agent_backup.remove_destination IS 'Takes a destination from a set; what is there stays there';
+COMMENT ON FUNCTION agent_backup.import_offsite IS 'Lists the backups that stand in a store, of any cluster and database, so that they are restored straight from there';
+COMMENT ON FUNCTION agent_backup.upload IS 'Sends to the destinations of a set what is not there yet: backups, incrementals, records of erasures. One row per object with what became of it';
+COMMENT ON FUNCTION agent_backup.verify_audit_log IS 'Proves the log of acts: every entry as it was written, none missing, and the heads that backups and verifications noted in it. One row chain, ok when all is well, else a row for each finding';
+COMMENT ON FUNCTION agent_backup.note_act IS 'Notes what a function of the extension that is written in SQL did; for the extension itself';
+
+-- At the very end, when all is there: who may use it, see sql/99_access.sql.
+SELECT agent_backup.grant_access();

@@ -103,4 +103,3 @@ COMMENT ON COLUMN agent_backup.recovery_state.recoverable_at IS 'The last moment
 COMMENT ON COLUMN agent_backup.recovery_state.saved_at IS 'The same without the captured changes, which are lost with the database';
 COMMENT ON COLUMN agent_backup.recovery_state.now IS 'The moment that it was judged at';
 
-GRANT SELECT ON agent_backup.good_backups, agent_backup.recovery_state TO agent_backup_operator;

@@ -53,4 +53,3 @@ SELECT 'log of changes', CASE WHEN p.oid IS NULL AND w.since < moment.now - inte
    AND p.relname = 'change_log_' || pg_catalog.to_char((moment.now AT TIME ZONE 'UTC')::date + 1, 'YYYYMMDD')
  WHERE w.since IS NOT NULL;
 COMMENT ON VIEW agent_backup.health_capture IS 'Part of health: each tracked table, and the log of changes';
-GRANT SELECT ON agent_backup.health_capture TO agent_backup_operator;

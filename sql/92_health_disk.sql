@@ -38,4 +38,3 @@ SELECT 'directory of the backups', CASE WHEN d.same_disk_as_database THEN 'WARNI
        CASE WHEN d.same_disk_as_database THEN 'ALTER SYSTEM SET agent_backup.directory = ''/another/disk''; SELECT pg_reload_conf();' END
   FROM disk d WHERE d.failure IS NULL;
 COMMENT ON VIEW agent_backup.health_disk IS 'Part of health: room on the disk of the backups, and whose disk it is';
-GRANT SELECT ON agent_backup.health_disk TO agent_backup_operator;

@@ -33,4 +33,3 @@ SELECT s.set_name || ': schedule', CASE WHEN r.run_id IS NULL THEN 'WARNING' ELS
         ORDER BY x.started_at DESC LIMIT 1) AS r ON true
  WHERE NOT EXISTS (SELECT FROM agent_backup.scheduled_jobs j WHERE j.set_name = s.set_name);
 COMMENT ON VIEW agent_backup.health_jobs IS 'Part of health: each scheduled job, and each set that has none';
-GRANT SELECT ON agent_backup.health_jobs TO agent_backup_operator;

@@ -40,4 +40,3 @@ SELECT 'server: data checksums', CASE WHEN c.enabled THEN 'OK' ELSE 'WARNING' EN
        CASE WHEN NOT c.enabled THEN 'With the server stopped: pg_checksums --enable -D <data directory>' END
   FROM (SELECT pg_catalog.current_setting('data_checksums') = 'on' AS enabled) AS c;
 COMMENT ON VIEW agent_backup.health_server IS 'Part of health: the clock, and WAL archiving and checksums of the server';
-GRANT SELECT ON agent_backup.health_server TO agent_backup_operator;

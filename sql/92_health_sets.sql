@@ -71,4 +71,3 @@ SELECT s.set_name || ': off-site copies' AS subject, 'WARNING' AS severity, s.cr
   FROM agent_backup.sets s;
 COMMENT ON VIEW agent_backup.health_offsite IS 'Part of health: copies of each set on other machines';
 
-GRANT SELECT ON agent_backup.health_sets, agent_backup.health_offsite TO agent_backup_operator;

@@ -62,4 +62,3 @@ SELECT pg_catalog.format('%s: table %s', set_name, display) AS subject,
                                        set_literal, table_literal) END
      WHERE relation IS NOT NULL AND damage IS NULL AND backup_id IS NOT NULL) AS v;
 COMMENT ON VIEW agent_backup.health_tables IS 'Part of health: each table of each set';
-GRANT SELECT ON agent_backup.health_tables TO agent_backup_operator;

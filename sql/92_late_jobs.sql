@@ -27,4 +27,3 @@ COMMENT ON COLUMN agent_backup.late_jobs.now IS 'The moment that it was judged a
 COMMENT ON COLUMN agent_backup.late_jobs.overdue IS 'Whether it is later than that';
 COMMENT ON COLUMN agent_backup.late_jobs.active IS 'Whether pg_cron still has it; null where that cannot be seen';
 COMMENT ON COLUMN agent_backup.late_jobs.died IS 'Whether the session of a run that has not ended is gone';
-GRANT SELECT ON agent_backup.late_jobs TO agent_backup_operator;

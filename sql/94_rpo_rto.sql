@@ -110,4 +110,3 @@ COMMENT ON COLUMN agent_backup.rpo_rto_report.last_drill_at IS 'When a restore w
 COMMENT ON COLUMN agent_backup.rpo_rto_report.last_restore_at IS 'When something of the set was last restored';
 COMMENT ON COLUMN agent_backup.rpo_rto_report.met IS 'Whether both objectives are met now; null where no restore was timed yet';
 COMMENT ON COLUMN agent_backup.rpo_rto_report.reason IS 'Why, in words';
-GRANT SELECT ON agent_backup.set_points, agent_backup.rpo_rto_report TO agent_backup_operator;

@@ -133,4 +133,3 @@ COMMENT ON COLUMN agent_backup.checklist.item IS 'What must hold';
 COMMENT ON COLUMN agent_backup.checklist.status IS 'yes, no, or not yet: nothing was done that tells';
 COMMENT ON COLUMN agent_backup.checklist.evidence IS 'What tells';
 COMMENT ON COLUMN agent_backup.checklist.checked_at IS 'When that was';
-GRANT SELECT ON agent_backup.backup_status, agent_backup.checklist TO agent_backup_operator;

@@ -13,7 +13,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' 
     SELECT t.topic, t.value, t.note FROM (
         SELECT 1 AS place, 'server' AS topic, 'PostgreSQL ' || current_setting('server_version') AS value,
                format('up for %s%s', agent_backup.in_words(now() - pg_postmaster_start_time()),
-                      CASE WHEN pg_is_in_recovery() THEN '; a standby: backups are read and verified here, and made on the primary' ELSE '' END) AS note
+                      CASE WHEN pg_is_in_recovery() THEN '; a standby: backups made here are listed by the primary''s reconcile()' ELSE '' END) AS note
         UNION ALL
         SELECT 2, 'agent_backup', e.extversion,
                CASE WHEN e.extversion = a.default_version THEN 'the newest version that is installed here'

@@ -76,6 +76,15 @@ UNION ALL
 SELECT 'agent_backup_log_rows', '{}', COALESCE(pg_catalog.sum(GREATEST(c.reltuples, 0)), 0)::double precision
   FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'agent_backup.change_log'::pg_catalog.regclass
 UNION ALL
+SELECT 'agent_backup_audit_entries', '{}', c.last_entry::double precision FROM agent_backup.audit_chain c
+UNION ALL
+SELECT x.family, '{}', x.value
+  FROM (SELECT k.* FROM agent_backup.audit_checks k ORDER BY k.check_id DESC LIMIT 1) AS c
+ CROSS JOIN moment
+ CROSS JOIN LATERAL (VALUES
+       ('agent_backup_audit_verification_passed', CASE c.status WHEN 'failed' THEN 0 ELSE 1 END::double precision),
+       ('agent_backup_audit_verification_age_seconds', EXTRACT(epoch FROM GREATEST(moment.now - c.checked_at, '0'))::double precision)) AS x(family, value)
+UNION ALL
 SELECT 'agent_backup_health', pg_catalog.jsonb_build_object('severity', s.severity), pg_catalog.count(h.severity)::double precision
   FROM (VALUES ('OK'), ('WARNING'), ('FAILED')) AS s(severity) LEFT JOIN agent_backup.health h ON h.severity = s.severity
  GROUP BY s.severity;
@@ -83,7 +92,6 @@ COMMENT ON VIEW agent_backup.metric_samples IS 'Numbers for a monitoring system,
 COMMENT ON COLUMN agent_backup.metric_samples.family IS 'What is measured; the end of the name is the unit';
 COMMENT ON COLUMN agent_backup.metric_samples.labels IS 'Of what';
 COMMENT ON COLUMN agent_backup.metric_samples.value IS 'How much; Infinity for an age without an end';
-GRANT SELECT ON agent_backup.metric_samples TO agent_backup_operator;
 
 CREATE FUNCTION agent_backup.metrics() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $fn$
@@ -108,7 +116,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
         (18, 'agent_backup_disk_used_bytes', 'gauge', 'Bytes of all files in the directory of the backups'),
         (19, 'agent_backup_capture_gaps', 'gauge', 'Gaps of the last 30 days in the captured changes of a table'),
         (20, 'agent_backup_log_rows', 'gauge', 'Captured changes in the log, as the server estimates'),
-        (21, 'agent_backup_health', 'gauge', 'Rows of the view health')
+        (21, 'agent_backup_audit_entries', 'counter', 'Entries of the log of acts'),
+        (22, 'agent_backup_audit_verification_passed', 'gauge', 'Whether the log of acts was whole when it was last verified: 1 or 0'),
+        (23, 'agent_backup_audit_verification_age_seconds', 'gauge', 'Time since that verification'),
+        (24, 'agent_backup_health', 'gauge', 'Rows of the view health')
     ), line AS (
         SELECT f.place, f.name, f.type, f.help, s.labels,
                format('%s%s%s %s', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END,

@@ -1,6 +1,11 @@
 //! Everything that can go wrong, one variant each: message, SQLSTATE, detail, hint.
 //! Messages are lower case without a full stop and name the object in quotes; a hint is a sentence or a command that mends it.
 
+mod audit; // … of the log of acts
+mod encryption; // … of keys and encrypted backups
+pub mod evidence; // … with the evidence of a period
+mod offsite; // … of copies in other places
+
 use std::error::Error as StdError;
 
 use agent_backup_core::codec::EncodeError;
@@ -13,6 +18,9 @@ use thiserror::Error;
 mod erase;
 
 pub use erase::EraseError;
+pub use audit::AuditError;
+pub use encryption::EncryptionError;
+pub use offsite::OffsiteError;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -75,6 +83,10 @@ pub enum Error {
     Encode { table: String, source: EncodeError },
     #[error("a worker failed on table \"{table}\": {message}")]
     Worker { table: String, message: String },
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("could not spool table \"{table}\": {source}, at least {bytes} bytes are needed")]
@@ -142,8 +154,8 @@ pub enum Error {
     JobBusy { job: &'static str, set: String, holder: Option<i32> },
     #[error("a job cannot run inside a transaction")]
     InTransaction,
-    #[error("no off-site place is configured for backup set \"{set}\"")]
-    NoOffsite { set: String },
+    #[error(transparent)]
+    Offsite(#[from] OffsiteError),
     #[error("jobs cannot be scheduled: {reason}")]
     NoCron { reason: String, hint: String },
     #[error("permission denied to schedule jobs with pg_cron")]
@@ -167,6 +179,8 @@ pub enum Error {
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
     Failpoint { step: String },
+    #[error(transparent)]
+    Evidence(#[from] evidence::EvidenceError),
 }
 
 impl Error {
@@ -201,12 +215,17 @@ impl Error {
             RestoreBlocked { .. } | NothingToUndo { .. } | NotRestorable { .. } | NotArchived { .. } => {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
-            Damaged { problem: ContainerError::Read { source, .. }, .. } => store_code(source.raw_os_error()),
+            Encryption(error) => error.code(),
+            // Without an errno it is what was read that is wrong.
+            Damaged { problem: ContainerError::Read { source, .. }, .. } if source.raw_os_error().is_some() => {
+                store_code(source.raw_os_error())
+            }
             Damaged { .. } | Swapped { .. } => Code::ERRCODE_DATA_CORRUPTED,
             SetExists { .. } | MemberExists { .. } | MarkExists { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             UnknownMark { .. } | UnknownJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
             InTransaction => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
-            NoOffsite { .. } | NoCron { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Offsite(error) => error.code(),
+            NoCron { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Elsewhere { code, .. } => Code::from(*code),
             ElsewhereEnded { .. } => Code::ERRCODE_CONNECTION_FAILURE,
             NoWorker { .. } => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -225,9 +244,11 @@ impl Error {
             Store(StoreError::Missing { .. } | StoreError::DirectoryMissing { .. }) => Code::ERRCODE_UNDEFINED_FILE,
             Store(error) => store_code(error.errno()),
             Write(error) | Spill { source: error, .. } => store_code(error.raw_os_error()),
+            Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
             Erase(error) => error.code(),
+            Evidence(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
             }
@@ -288,7 +309,7 @@ impl Error {
             }
             JobBusy { holder: Some(pid), .. } => Some(format!("Session {pid} runs it; see pg_stat_activity.")),
             InTransaction => Some("It commits what it does: call it on its own, outside BEGIN, functions and other statements.".into()),
-            NoOffsite { .. } => Some("Copies to another place are not in this version: schedule the set without offsite.".into()),
+            Offsite(error) => error.hint(),
             NoCron { hint, .. } => Some(hint.clone()),
             MayNotSchedule { database, grant } => {
                 Some(format!("Ask a superuser to run in database \"{database}\": {grant}"))
@@ -301,8 +322,11 @@ impl Error {
             Busy { holder: None, .. } => Some("Another server or database is writing into the same directory.".into()),
             SetInUse { .. } => Some("Drop it with drop_set(…, confirm => true): its backup files stay on disk.".into()),
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
+            Audit(error) => error.hint(),
             Store(error) => error.hint(),
             Erase(error) => error.hint(),
+            Encryption(error) => error.hint(),
+            Evidence(error) => Some(error.hint()),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the file system of agent_backup.directory and run it again.".into())
             }

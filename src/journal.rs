@@ -1,8 +1,10 @@
 //! The only writer, and reader, of the extension's own tables. It acts as the extension's owner with a pinned search
 //! path, so that an operator needs no right on the tables; who may call what is checked before.
 
+use std::path::Path;
+
 use agent_backup_core::container::manifest::{Entry, Manifest, Member as ManifestMember, MemberStatus};
-use agent_backup_core::plan::names;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, Published};
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -13,6 +15,7 @@ use crate::ident::{self, TableName};
 use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::user::{ActingAs, Restriction};
+use crate::settings;
 
 /// A backup set.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Set {
     pub formats: Vec<String>,
     pub compression: String,
     pub level: i16,
+    /// Files with the keys that its backups are sealed for; none where they are not.
+    pub recipients_files: Vec<String>,
     pub members: Vec<Member>,
 }
 
@@ -59,6 +64,8 @@ pub struct BackupRecord {
     /// The cluster and the database that made it.
     pub system_identifier: String,
     pub database_name: String,
+    pub encrypted: bool,
+    pub key_ids: Vec<String>,
     pub entries: Vec<EntryRecord>,
 }
 
@@ -86,8 +93,7 @@ pub struct FileFacts {
 
 impl From<&Published> for FileFacts {
     fn from(file: &Published) -> Self {
-        let sha256 = file.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        FileFacts { name: file.name.clone(), size: file.size, sha256: Some(sha256) }
+        FileFacts { name: file.name.clone(), size: file.size, sha256: Some(file.sha256_hex()) }
     }
 }
 
@@ -124,13 +130,14 @@ pub fn owner() -> Result<pg_sys::Oid> {
 /// Reads a set with its members in their order.
 pub fn set(name: &str) -> Result<Set> {
     as_owner(|| {
-        let query = "SELECT formats, compression, compression_level FROM agent_backup.sets WHERE set_name = $1";
+        let query = "SELECT formats, compression, compression_level, recipients_file FROM agent_backup.sets WHERE set_name = $1";
         let found = sql::rows(query, &[name.into()], |row| {
             Ok(Set {
                 name: name.to_owned(),
                 formats: row.required(1)?,
                 compression: row.required(2)?,
                 level: row.required(3)?,
+                recipients_files: row.optional(4)?.or_else(settings::recipients_file).into_iter().collect(),
                 members: members(name)?,
             })
         })?;
@@ -175,8 +182,8 @@ pub fn all_sets() -> Result<Vec<String>> {
 pub fn record(backup: &BackupRecord) -> Result<()> {
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.backup_catalog (backup_id, set_name, kind, status, started_at, finished_at, \
-            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message, system_identifier, database_name) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+            tables, row_count, size_bytes, directory, file_name, manifest_name, file_sha256, manifest_sha256, error_message, system_identifier, database_name, encrypted, key_ids) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
         let arguments = [
             backup.backup_id.as_str().into(),
             backup.set_name.as_str().into(),
@@ -195,6 +202,8 @@ pub fn record(backup: &BackupRecord) -> Result<()> {
             backup.error_message.as_deref().into(),
             backup.system_identifier.as_str().into(),
             backup.database_name.as_str().into(),
+            backup.encrypted.into(),
+            backup.key_ids.clone().into(),
         ];
         sql::execute(statement, &arguments)?;
         record_entries(&backup.backup_id, &backup.entries)
@@ -318,13 +327,15 @@ pub fn mark_incomplete(backup_id: &str, reason: &str) -> Result<()> {
 /// The catalogue's row of a backup as its manifest tells it.
 pub fn from_manifest(
     manifest: &Manifest,
-    directory: &Directory,
+    directory: &Path,
     container: &FileFacts,
     manifest_file: &FileFacts,
     error: Option<String>,
 ) -> BackupRecord {
     let present: Vec<&ManifestMember> =
         manifest.members.iter().filter(|member| member.status == MemberStatus::Ok).collect();
+    let encrypted = Form::of(&container.name) == Form::Sealed;
+    let keys = manifest.encryption.as_ref().filter(|_| encrypted);
     let entries = manifest.entries.iter().filter_map(|entry| entry_record(manifest, entry)).collect();
     BackupRecord {
         backup_id: manifest.backup_id.clone(),
@@ -336,7 +347,7 @@ pub fn from_manifest(
         tables: i32::try_from(present.len()).unwrap_or(i32::MAX),
         row_count: present.iter().map(|member| member.rows).sum::<u64>().cast_signed(),
         size_bytes: (container.size + manifest_file.size).cast_signed(),
-        directory: directory.path().display().to_string(),
+        directory: directory.display().to_string(),
         file_name: Some(container.name.clone()),
         manifest_name: Some(manifest_file.name.clone()),
         file_sha256: container.sha256.clone(),
@@ -344,6 +355,8 @@ pub fn from_manifest(
         error_message: error,
         system_identifier: manifest.server.system_identifier.clone(),
         database_name: manifest.server.database.clone(),
+        encrypted,
+        key_ids: keys.map(|it| it.key_ids.clone()).unwrap_or_default(),
         entries,
     }
 }
@@ -355,7 +368,13 @@ pub fn of_failure(manifest: &Manifest, directory: &Directory, error: Option<Stri
         status: "failed",
         file_name: None,
         manifest_name: None,
-        ..from_manifest(manifest, directory, &none, &none, error.or_else(|| Some("nothing was backed up".into())))
+        ..from_manifest(
+            manifest,
+            directory.path(),
+            &none,
+            &none,
+            error.or_else(|| Some("nothing was backed up".into())),
+        )
     }
 }
 

@@ -178,8 +178,22 @@ struct Log {
     unguarded: bool,
 }
 
+/// Has `work` read the log, by the name that it is given; nothing where there is no such table. It may be the
+/// application's: casts of its columns run as its owner, restricted. A time in it without a zone is taken as UTC.
+pub fn read_log<T>(work: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+    let Some(log) = as_owner(find)? else { return Ok(None) };
+    let pinned = Pinned::search_path()?;
+    pinned.set("TimeZone", "UTC")?;
+    let _user = ActingAs::user(log.owner, Restriction::SecurityRestricted);
+    work(&format!("{}.backup_verification_log", ident::quote(&log.schema))).map(Some)
+}
+
+fn missing() -> Error {
+    Error::Internal { object: "backup_verification_log", reason: "there is no such table".into() }
+}
+
 fn write(rows: &[LogRow]) -> Result<()> {
-    let log = as_owner(find)?;
+    let log = as_owner(find)?.ok_or_else(missing)?;
     if log.unguarded {
         as_owner(|| guard(&log))?;
     }
@@ -189,7 +203,7 @@ fn write(rows: &[LogRow]) -> Result<()> {
     insert(&log, rows)
 }
 
-fn find() -> Result<Log> {
+fn find() -> Result<Option<Log>> {
     let query = "SELECT n.nspname::text, c.relowner, a.atttypid = 'pg_catalog.int4'::regtype, \
                         d.objid IS NOT NULL AND to_regclass('agent_backup.keeps_verification_log') IS NULL \
                  FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
@@ -206,8 +220,7 @@ fn find() -> Result<Log> {
             unguarded: row.required(4)?,
         })
     })?;
-    let missing = Error::Internal { object: "backup_verification_log", reason: "there is no such table".into() };
-    found.into_iter().next().ok_or(missing)
+    Ok(found.into_iter().next())
 }
 
 /// A view that is no member of the extension stands on the log once it has rows, so that DROP EXTENSION asks for
@@ -216,7 +229,7 @@ fn guard(log: &Log) -> Result<()> {
     let table = format!("{}.backup_verification_log", ident::quote(&log.schema));
     // Two sessions may have the first row at the same moment.
     sql::execute(&format!("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"), &[])?;
-    if !find()?.unguarded {
+    if !find()?.ok_or_else(missing)?.unguarded {
         return Ok(());
     }
     sql::execute(&format!("CREATE VIEW agent_backup.keeps_verification_log AS SELECT id FROM {table}"), &[])?;

@@ -119,8 +119,13 @@ pub fn end(id: i64, ending: &Ending) -> Result<()> {
 
 /// An SQLSTATE as five letters.
 pub fn sqlstate(error: &Error) -> String {
+    sqlstate_of(error.code() as i32)
+}
+
+/// The same of the server's number for it.
+pub fn sqlstate_of(code: i32) -> String {
     // SAFETY: a buffer of the server that the next call overwrites; it is copied.
-    let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(error.code() as i32)) };
+    let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code)) };
     text.to_string_lossy().into_owned()
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
 use crate::journal_retention::{self, age};
-use crate::run::backup;
+use crate::run::{backup, keys};
 use crate::server::sql;
 use crate::table::select::Selection;
 
@@ -30,6 +30,7 @@ pub struct NewSet<'a> {
     pub keep_within: Option<Interval>,
     pub max_age: Option<Interval>,
     pub backup_interval: Interval,
+    pub recipients_file: Option<&'a str>,
 }
 
 impl NewSet<'_> {
@@ -54,6 +55,9 @@ impl NewSet<'_> {
         check_spans(&[("rto", &self.rto), ("rpo", &self.rpo), ("backup_interval", &self.backup_interval)])?;
         if counts.iter().all(|count| *count == 0) && self.keep_within.is_none() {
             return Err(keeps_nothing());
+        }
+        if let Some(file) = self.recipients_file {
+            keys::recipients_in(file)?;
         }
         Ok(())
     }
@@ -188,8 +192,8 @@ pub fn create(set: NewSet) -> Result<()> {
             return Err(Error::SetExists { set: set.name.to_owned() });
         }
         let statement = "INSERT INTO agent_backup.sets (set_name, description, formats, compression, compression_level, \
-            keep_daily, keep_weekly, keep_monthly, rto, rpo, keep_last, keep_within, max_age, backup_interval) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+            keep_daily, keep_weekly, keep_monthly, rto, rpo, keep_last, keep_within, max_age, backup_interval, recipients_file) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let arguments = [
             set.name.into(),
             set.description.into(),
@@ -205,6 +209,7 @@ pub fn create(set: NewSet) -> Result<()> {
             set.keep_within.into(),
             set.max_age.into(),
             set.backup_interval.into(),
+            set.recipients_file.into(),
         ];
         sql::execute(statement, &arguments).map(drop)
     })

@@ -6,13 +6,16 @@ mod error; // everything that can go wrong
 mod ident; // names: resolve and quote
 mod journal; // the only writer of the catalogue
 mod journal_archive; // … of archived rows
+mod journal_audit; // … of the log of acts
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
 mod journal_erased_log; // … of what is erased from the log
 mod journal_erasures; // … of persons who were erased
+mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_offsite; // … of copies in other places
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
 mod journal_sets; // … of the sets
@@ -29,10 +32,12 @@ use pgrx::prelude::*;
 pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/15_audit.sql", name = "audit", requires = ["schema"]);
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
-extension_sql_file!("../sql/36_erasure.sql", name = "erasure", requires = ["backups"]);
+extension_sql_file!("../sql/37_erasure.sql", name = "erasure", requires = ["backups"]);
+extension_sql_file!("../sql/36_offsite.sql", name = "offsite", requires = ["backups", api::offsite::s3_validator]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
 extension_sql_file!(
@@ -58,7 +63,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/80_capture.sql", name = "capture", requires = ["backups"]);
 extension_sql_file!("../sql/81_history.sql", name = "history", requires = ["capture"]);
-extension_sql_file!("../sql/82_log.sql", name = "log", requires = ["history", api::export::export_table]);
+extension_sql_file!(
+    "../sql/82_log.sql",
+    name = "log",
+    requires = ["history", api::export::export_table, api::audit::note_act]
+);
 extension_sql_file!(
     "../sql/85_archive.sql",
     name = "archive",
@@ -96,11 +105,26 @@ extension_sql_file!(
     name = "health_disk",
     requires = ["recovery_state", api::retention::disk_space]
 );
+extension_sql_file!(
+    "../sql/92_health_encryption.sql",
+    name = "health_encryption",
+    requires = ["recovery_state", api::encryption::encryption_state]
+);
 extension_sql_file!("../sql/92_health_server.sql", name = "health_server", requires = ["recovery_state"]);
+extension_sql_file!("../sql/92_health_audit.sql", name = "health_audit", requires = ["audit", "recovery_state"]);
 extension_sql_file!(
     "../sql/93_health.sql",
     name = "health",
-    requires = ["health_tables", "health_sets", "health_jobs", "health_capture", "health_disk", "health_server"]
+    requires = [
+        "health_tables",
+        "health_sets",
+        "health_encryption",
+        "health_jobs",
+        "health_capture",
+        "health_disk",
+        "health_server",
+        "health_audit"
+    ]
 );
 extension_sql_file!(
     "../sql/94_rpo_rto.sql",
@@ -111,6 +135,7 @@ extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recove
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 
 /// Tells pgrx of the schema that sql/10_schema.sql makes.

@@ -14,7 +14,11 @@ static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static OFFSITE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static OFFSITE_SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static RECIPIENTS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static IDENTITY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static FAILPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// The directory inside the data directory that is used while `agent_backup.directory` is not set.
@@ -68,6 +72,23 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_MS,
     );
+    register_offsite();
+    GucRegistry::define_string_guc(
+        c"agent_backup.recipients_file",
+        c"File with the public keys that backups are encrypted for, unless their set names one of its own.",
+        c"An absolute path on the server; a line age1... for each key. Empty means that such backups are not encrypted.",
+        &RECIPIENTS_FILE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.identity_file",
+        c"File with the secret keys that open encrypted backups here.",
+        c"An absolute path on the server, of mode 0600. Empty means that this server can write encrypted backups and not read them.",
+        &IDENTITY_FILE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     GucRegistry::define_string_guc(
         c"agent_backup.debug_failpoint",
         c"Makes the named step fail, for testing of recovery only.",
@@ -87,6 +108,35 @@ pub fn register() {
     reserve_prefix();
 }
 
+fn register_offsite() {
+    GucRegistry::define_string_guc(
+        c"agent_backup.offsite_url",
+        c"Place that copies of backups go to, for sets without a destination of their own.",
+        c"s3://bucket/prefix or file:///directory, without credentials. Empty means none.",
+        &OFFSITE_URL,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"agent_backup.offsite_server",
+        c"Foreign server of agent_backup_s3 by which stores are reached that name none.",
+        c"Empty means what the environment and the shared files of AWS say to the server's process.",
+        &OFFSITE_SERVER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+/// Where copies go of sets that have no destination of their own.
+pub fn offsite_url() -> Option<String> {
+    text(&OFFSITE_URL).filter(|url| !url.is_empty())
+}
+
+/// The foreign server by which stores are reached that name none.
+pub fn offsite_server() -> Option<String> {
+    text(&OFFSITE_SERVER).filter(|server| !server.is_empty())
+}
+
 /// The backup directory: as set, or the default inside the data directory.
 pub fn directory() -> PathBuf {
     match text(&DIRECTORY) {
@@ -100,6 +150,11 @@ pub fn default_directory() -> PathBuf {
     data_directory().join(DEFAULT_DIRECTORY)
 }
 
+/// Where the server keeps temporary files of the default tablespace; it is made when it is first wanted.
+pub fn temporary_directory() -> PathBuf {
+    data_directory().join("base").join("pgsql_tmp")
+}
+
 /// The server's data directory.
 pub fn data_directory() -> PathBuf {
     // SAFETY: DataDir is set once by the postmaster, before any backend runs, to a string that lives as long as it.
@@ -110,6 +165,16 @@ pub fn data_directory() -> PathBuf {
 /// The role whose members may write into the backup directory, if one is set.
 pub fn directory_role() -> Option<String> {
     text(&DIRECTORY_ROLE).filter(|role| !role.is_empty())
+}
+
+/// The file with the public keys for sets that name none, if one is set.
+pub fn recipients_file() -> Option<String> {
+    text(&RECIPIENTS_FILE).filter(|path| !path.is_empty())
+}
+
+/// The file with the secret keys of this server, if one is set.
+pub fn identity_file() -> Option<String> {
+    text(&IDENTITY_FILE).filter(|path| !path.is_empty())
 }
 
 /// Number of threads for one scan, at least 1.

@@ -9,6 +9,7 @@
 
 mod answers;
 mod backups;
+pub mod browser;
 mod canaries;
 mod cluster;
 mod compare;
@@ -16,10 +17,14 @@ mod database;
 mod erasures;
 mod exact;
 mod faults;
+mod garage;
+pub mod history;
 mod incrementals;
+mod keys;
 mod reaper;
 mod restores;
 mod retention;
+mod s3;
 mod schema;
 mod server;
 mod trash;
@@ -38,14 +43,17 @@ pub use exact::{
     pin, try_export,
 };
 pub use faults::{Strace, kill_backend, strace_backend};
+pub use garage::Garage;
 pub use incrementals::{
     Incremental, archived, ids_in, incremental_of_s, incremental_with, quiet_database, rows_in, tombstones_in, with_set,
 };
+pub use keys::{KeyFiles, sealed_set};
 pub use nix::sys::signal::Signal;
 pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
 };
 pub use retention::{Pruned, backups_at, listed_days, noted, prune, set_clock};
+pub use s3::{BUCKET, Call, KEY_ID, S3, SECRET};
 pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};

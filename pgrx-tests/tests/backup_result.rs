@@ -56,7 +56,7 @@ fn the_views_have_the_columns_of_the_issue_in_their_order() {
         columns(&mut db.client(), "SELECT * FROM agent_backup.backups"),
         "backup_id text, set_name text, kind text, status text, started_at timestamptz, finished_at timestamptz, tables int4, \
          row_count int8, size_bytes int8, backup_file text, manifest_file text, verified_at timestamptz, verification_status text, \
-         pinned bool, error_message text, verification_level text, pin_reason text"
+         pinned bool, error_message text, verification_level text, pin_reason text, encrypted bool, key_ids _text"
     );
     assert!(
         columns(&mut db.client(), "SELECT * FROM agent_backup.backup_files")

@@ -3,7 +3,9 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::api::read::table_of;
 use crate::error::{Error, Result};
+use crate::run::audit::{self, Act};
 use crate::run::capture::as_of;
 use crate::run::capture::moment::Moment;
 use crate::server::results::Results;
@@ -30,6 +32,9 @@ unsafe fn read_as_of(call: pg_sys::FunctionCallInfo) -> Result<()> {
         if row_type == pg_sys::InvalidOid {
             return Err(Error::NotARowType { name: "unknown".into() });
         }
-        as_of::run(row_type, &Moment::of(time, mark.as_deref())?, |description| Results::start(call, description))
+        let moment = Moment::of(time, mark.as_deref())?;
+        audit::act(Act::new("read_as_of").on(table_of(row_type).as_deref()), || {
+            as_of::run(row_type, &moment, |description| Results::start(call, description))
+        })
     }
 }

@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{optional_items, required};
 use crate::api::interval;
+use crate::run::audit::{Act, audited};
 use crate::run::backup::{self, Report, Request};
 use crate::run::outcome::{Outcome, State};
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Backs up a set of tables into one file, all from one snapshot.
@@ -22,7 +22,8 @@ use crate::server::text::Text;
 /// member makes the backup `incomplete` in the view `backups`, and the others are kept.
 ///
 /// Errors: 42501 without the right to write files, 42704 for an unknown set or member, 55P03 while another session works
-/// on the set, 53100 when the disk is full, 25006 on a standby or in a read-only transaction.
+/// on the set, 53100 when the disk is full, 25006 in a read-only transaction. On a standby the files are written and no
+/// row: `reconcile` on the primary, where it sees the same directory, lists the backup as its own.
 #[pg_extern(schema = "agent_backup", name = "backup")]
 fn run_backup(
     set_name: default!(Option<Text>, "'agent_sdk'"),
@@ -45,7 +46,7 @@ fn run_backup(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("backup").of(set_name.as_ref()), || {
         let report = backup::run(&Request {
             set: &required(set_name, "set_name")?,
             kind: &required(kind, "kind")?,

@@ -9,9 +9,10 @@ use pgrx::prelude::*;
 use crate::api::argument::required;
 use crate::error;
 use crate::run::assess::{self, Assessed};
+use crate::run::audit::{self, Act, audited};
+use crate::run::differences::Told;
 use crate::run::{diff, verdict};
 use crate::server::convert::Jsonb;
-use crate::server::message::answer;
 use crate::server::results::Results;
 use crate::server::text::Text;
 
@@ -41,7 +42,8 @@ unsafe fn diff_with_backup(call: pg_sys::FunctionCallInfo) -> error::Result<()> 
     // SAFETY: as above.
     let mut results = unsafe { Results::of_declared(call)? };
     let mut scratch = PgMemoryContexts::new("agent_backup difference");
-    diff::diff(&table, &backup, &set, |told| {
+    let act = Act::new("diff").on(Some(&table)).of(Some(&set));
+    let put = |told: Told| {
         // SAFETY: the values are those of the declared columns; the results copy them out of scratch.
         unsafe {
             scratch.switch_to(|_| {
@@ -60,7 +62,8 @@ unsafe fn diff_with_backup(call: pg_sys::FunctionCallInfo) -> error::Result<()> 
             scratch.reset();
         }
         Ok(())
-    })
+    };
+    audit::act(act, || diff::diff(&table, &backup, &set, put))
 }
 
 /// Says whether a copy of a table holds the same rows: both are read in one snapshot and compared by the digest of
@@ -93,11 +96,12 @@ fn verify_backup(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("verify_backup").on(backup_table.as_ref()).of(set_name.as_ref()), || {
         let backup = required(backup_table, "backup_table")?;
         let original = required(original_table, "original_table")?;
         let verdict = verdict::verify(&backup, &original, &required(set_name, "set_name")?)?;
         let status = if verdict.rows_match && verdict.checksum_matches { "VERIFIED" } else { "MISMATCH" };
+        audit::note("verdict", status);
         Ok(TableIterator::once((status, verdict.rows_match, verdict.checksum_matches, Jsonb(verdict.details))))
     })
 }
@@ -152,7 +156,7 @@ fn assess(
             assessed.details.map(Text::from),
         )
     };
-    answer(|| {
+    audited(Act::new("assess").of(set_name.as_ref()), || {
         let assessed = assess::set(&required(set_name, "set_name")?)?;
         Ok(TableIterator::new(assessed.into_iter().map(row).collect::<Vec<_>>()))
     })

@@ -7,8 +7,8 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::api::interval;
+use crate::run::audit::{self, Act, audited};
 use crate::run::drill;
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Restores the newest backup of a set into a scratch schema, compares it, measures it, and removes it again.
@@ -39,8 +39,9 @@ fn run_drill(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("drill").of(set_name.as_ref()), || {
         let steps = drill::run(&required(set_name, "set_name")?)?.steps;
+        audit::note("verdict", steps.last().map(|step| step.status));
         let row = |step: drill::Step| {
             (step.action, step.object.map(Text::from), step.rows, interval(step.took), step.status, step.details.into())
         };

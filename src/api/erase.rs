@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::error::Error;
+use crate::run::audit::{Act, audited};
 use crate::run::erase::{self, Place, Request};
-use crate::server::message::answer;
 use crate::server::privilege;
 use crate::server::text::Text;
 use crate::settings;
@@ -49,11 +49,13 @@ fn erase_subject(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    let confirmed = confirm == Some(true);
+    let work = || {
+        required(confirm, "confirm")?;
         privilege::require_operator()?;
         privilege::require_backup_reader(&settings::directory())?;
-        let (value, reason) = (required(value, "value")?, required(reason, "reason")?);
-        let set = required(set_name, "set_name")?;
+        let (value, reason) = (required(value.clone(), "value")?, required(reason.clone(), "reason")?);
+        let set = required(set_name.clone(), "set_name")?;
         for (option, text) in [("value", &value), ("reason", &reason)] {
             if text.is_empty() {
                 return Err(Error::InvalidOption { option, reason: "it is empty".into() });
@@ -61,10 +63,12 @@ fn erase_subject(
         }
         let request =
             Request { set: &set, column_or_path: column_or_path.as_deref(), value: &value, reason: &reason };
-        let places =
-            if required(confirm, "confirm")? { erase::erase(&request)? } else { erase::plan(&request)? };
+        let places = if confirmed { erase::erase(&request)? } else { erase::plan(&request)? };
         Ok(TableIterator::new(places.into_iter().map(row).collect::<Vec<_>>()))
-    })
+    };
+    // Who is looked for is in neither: the column is, the value is not.
+    let act = Act::new(if confirmed { "erase_subject" } else { "plan_erasure" });
+    audited(act.on(column_or_path.as_ref()).of(set_name.as_ref()), work)
 }
 
 type Row = (&'static str, Text, Option<Text>, Option<i64>, Option<i64>, Option<i64>, &'static str, Text);

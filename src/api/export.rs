@@ -9,8 +9,8 @@ use pgrx::prelude::*;
 use crate::api::argument::required;
 use crate::api::interval;
 use crate::error::Error;
+use crate::run::audit::{self, Act, audited};
 use crate::run::{export, place};
-use crate::server::message::answer;
 use crate::server::sql;
 use crate::server::text::Text;
 
@@ -43,13 +43,15 @@ fn export_table(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("export_table").on(table_name.as_ref()), || {
         let format = required(format, "format")?;
         let Some(parsed) = Format::parse(&format) else {
             let reason = format!("\"{format}\" is none of csv, json, sql");
             return Err(Error::InvalidOption { option: "format", reason });
         };
+        audit::note("format", format.to_string());
         let done = export::to_destination(&required(table_name, "table_name")?, parsed, destination.as_deref())?;
+        audit::note("rows", done.rows);
         let path = done.path.display().to_string().into();
         let (rows, size) = (done.rows.cast_signed(), done.file.size.cast_signed());
         Ok(TableIterator::once((done.table.into(), rows, size, done.checksum.into(), path, interval(done.took))))
@@ -75,11 +77,13 @@ fn backup_agent_table_to_json(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("export_table").on(p_table_name.as_ref()), || {
         let table = required(p_table_name, "p_table_name")?;
         let directory = place::absolute(p_backup_dir.as_deref().unwrap_or_default());
+        audit::note("format", "json");
         let done = export::to_directory(&table, Format::Json, &directory)?;
         let size = sql::text("SELECT pg_catalog.pg_size_pretty($1::bigint)", &[done.file.size.cast_signed().into()])?;
+        audit::note("rows", done.rows);
         let path = done.path.display().to_string().into();
         Ok(TableIterator::once((table, done.rows.cast_signed(), path, size.map(Text::from))))
     })

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use crate::api::argument::{json, required};
 use crate::api::record::{columns, single};
 use crate::error::Result as OurResult;
+use crate::run::audit::{Act, audited};
 use crate::run::capture::history::{self, Point, Told};
 use crate::server::convert::Jsonb;
 use crate::server::message::answer;
@@ -48,7 +49,7 @@ fn record_history(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("record_history").on(table_name.as_ref()), || {
         let value = required(key, "key")?;
         run(table_name, &|table| single(table, &value))
     })
@@ -76,7 +77,7 @@ fn record_history_by_columns(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("record_history").on(table_name.as_ref()), || {
         let value = json(&required(key, "key")?, "key")?;
         run(table_name, &|table| columns(table, &value))
     })

@@ -9,6 +9,7 @@ use crate::api::argument::{items, required};
 use crate::error::Error;
 use crate::journal;
 use crate::journal_checks::plain_name;
+use crate::run::audit::{self, Act, audited};
 use crate::run::incremental::expire::{self, Expired};
 use crate::run::incremental::{self, Incremented, Request};
 use crate::server::clock;
@@ -47,7 +48,7 @@ fn run_incremental(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("incremental").of(set_name.as_ref()), || {
         let (set, with_deletes) = (required(set_name, "set_name")?, required(with_deletes, "with_deletes")?);
         let done = incremental::run(&Request { set: &set, since, with_deletes })?;
         let row = |done: Incremented| {
@@ -72,7 +73,7 @@ fn run_incremental(
 pub fn backup_agent_incremental(
     since_timestamp: default!(Option<TimestampWithTimeZone>, "pg_catalog.now() - '1 hour'::interval"),
 ) -> Result<TableIterator<'static, (name!(table_name, Text), name!(rows_backed_up, Option<i64>))>, ErrorReport> {
-    answer(|| {
+    audited(Act::new("incremental").of(Some("agent_sdk")), || {
         let done = incremental::run(&Request { set: "agent_sdk", since: since_timestamp, with_deletes: false })?;
         let here = done.into_iter().filter(|done| done.status != "absent");
         let rows = here.map(|done| (plain_name(&done.table).into(), done.rows.map(u64::cast_signed)));
@@ -95,9 +96,11 @@ fn set_change_source(
     source: Option<Text>,
     set_name: default!(Option<Text>, "'agent_sdk'"),
 ) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("set_change_source").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let (table, set) = (required(table_name, "table_name")?, required(set_name, "set_name")?);
-        incremental::set_source(&table, source.as_deref(), &set)
+        incremental::set_source(&table, source.as_deref(), &set)?;
+        audit::note("source", source.as_deref());
+        Ok(())
     })
 }
 
@@ -127,8 +130,9 @@ fn expire_incrementals(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("expire_incrementals").of(set_name.as_ref()), || {
         let (set, confirm) = (required(set_name, "set_name")?, required(confirm, "confirm")?);
+        audit::note("confirm", confirm);
         let row = |expired: Expired| {
             let (file, table) = (expired.file_name().into(), expired.table.map(Text::from));
             let started_at = journal::timestamp(expired.started_at);

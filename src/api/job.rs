@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::journal_jobs::{self, Ending};
+use crate::run::audit::{self, Act, audited};
 use crate::run::job;
 use crate::server::message::answer;
 use crate::server::text::Text;
@@ -25,9 +26,14 @@ pub fn begin_job(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("run_job").on(job.as_ref()).of(set_name.as_ref()), || {
         let begun = job::begin(&required(job, "job")?, &required(set_name, "set_name")?)?;
         let error = begun.refused.as_ref();
+        audit::note("run_id", begun.run_id);
+        match error {
+            Some(error) => audit::failed(&error.to_string()),
+            None => audit::note("step", "begin"),
+        }
         let hint = error.map(|error| error.hint().unwrap_or_else(|| "agent_backup.job_runs has all runs.".into()));
         let (message, code) = (error.map(|error| error.to_string().into()), error.map(journal_jobs::sqlstate));
         Ok(TableIterator::once((begun.run_id, message, code.map(Text::from), hint.map(Text::from))))
@@ -43,8 +49,11 @@ pub fn do_job(
     TableIterator<'static, (name!(summary, Text), name!(failure, Option<Text>), name!(is_last, bool))>,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("run_job"), || {
         let done = job::step(required(run_id, "run_id")?, required(parts_done, "parts_done")?)?;
+        if done.failure.is_some() {
+            audit::failed("a part of the work failed: job_runs has which");
+        }
         Ok(TableIterator::once((done.summary.into(), done.failure.map(Text::from), done.is_last)))
     })
 }

@@ -4,8 +4,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::argument::required;
+use crate::run::audit::{Act, audited};
 use crate::run::capture::marks;
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Makes a restore point of what has committed until now, to come back to with `undo` or to read with `read_as_of`. Returns
@@ -20,7 +20,9 @@ fn make_mark(
     mark_name: Option<Text>,
     note: default!(Option<Text>, "NULL"),
 ) -> Result<TimestampWithTimeZone, ErrorReport> {
-    answer(|| marks::mark(&required(mark_name, "mark_name")?, note.as_deref()))
+    audited(Act::new("mark").on(mark_name.as_ref()), || {
+        marks::mark(&required(mark_name, "mark_name")?, note.as_deref())
+    })
 }
 
 /// Forgets a restore point; nothing else changes. Returns when it was made.
@@ -30,5 +32,7 @@ fn make_mark(
 /// Errors: 42704 for an unknown mark, 42501 for who neither made it nor is an operator.
 #[pg_extern(schema = "agent_backup", name = "drop_mark")]
 fn drop_mark(mark_name: Option<Text>) -> Result<TimestampWithTimeZone, ErrorReport> {
-    answer(|| Ok(marks::drop_mark(&required(mark_name, "mark_name")?)?.marked_at))
+    audited(Act::new("drop_mark").on(mark_name.as_ref()), || {
+        Ok(marks::drop_mark(&required(mark_name, "mark_name")?)?.marked_at)
+    })
 }

@@ -4,18 +4,22 @@
 
 mod argument;
 mod as_of;
+pub mod audit;
 mod backup;
 mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
 mod erase;
+pub mod encryption;
+mod evidence;
 pub mod export;
 mod history;
 pub mod incremental;
 pub mod job;
 pub mod lock_key;
 mod mark;
+pub mod offsite;
 mod read;
 mod reconcile;
 mod record;

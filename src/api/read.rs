@@ -4,6 +4,8 @@ use pgrx::pg_sys;
 
 use crate::api::argument::required;
 use crate::error::{Error, Result};
+use crate::ident;
+use crate::run::audit::{self, Act};
 use crate::run::read::{self, Request};
 use crate::server::results::Results;
 use crate::server::text::Text;
@@ -34,7 +36,18 @@ unsafe fn read_backup(call: pg_sys::FunctionCallInfo) -> Result<()> {
         if row_type == pg_sys::InvalidOid {
             return Err(Error::NotARowType { name: "unknown".into() });
         }
+        let shown = table_of(row_type);
         let request = Request { row_type, backup: &backup, table: table.as_deref(), set: &set };
-        read::run(&request, |description| Results::start(call, description))
+        let act = Act::new("read_backup").on(table.as_deref().or(shown.as_deref())).of(Some(&set));
+        audit::act(act, || {
+            audit::note("backup", &*backup);
+            read::run(&request, |description| Results::start(call, description))
+        })
     }
+}
+
+/// The table that the type is of, for a person.
+pub fn table_of(row_type: pg_sys::Oid) -> Option<String> {
+    let relation = read::relation_of(row_type).ok()?;
+    Some(ident::name_of(relation).ok()?.display())
 }

@@ -5,9 +5,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::argument::required;
+use crate::run::audit::{self, Act, audited};
 use crate::run::reconcile::Finding;
 use crate::run::{place, reconcile};
-use crate::server::message::answer;
 use crate::server::snapshot;
 use crate::server::text::Text;
 
@@ -32,12 +32,13 @@ fn reconcile(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("reconcile").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         let set = required(set_name, "set_name")?;
         place::require_known(&set)?;
         let place = place::of_set(&set)?;
         let findings = reconcile::set(&set, &place.directory, elsewhere)?;
+        audit::note("findings", findings.len());
         let row =
             |found: Finding| (found.file.into(), found.backup_id.map(Text::from), found.action, found.details.into());
         Ok(TableIterator::new(findings.into_iter().map(row).collect::<Vec<_>>()))

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::api::argument::{json, required};
 use crate::error::{Error, Result as OurResult};
+use crate::run::audit::{self, Act, audited};
 use crate::run::restore::record::{self, Choices, Outcome, Wanted};
 use crate::server::convert::Jsonb;
-use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::table::catalog::Table;
 
@@ -18,8 +18,8 @@ use crate::table::catalog::Table;
 ///
 /// `SELECT * FROM agent_backup.restore_record('agent_approvals', '0f8b…');`
 ///
-/// `key`: the value of the primary key, as jsonb (`'{"a": 1, "b": 2}'::jsonb`) where it has several columns; `as_of`: only
-/// backups that began by then are searched; `overwrite`: also a record that is there gets the values of the backup;
+/// `key`: the value of the primary key, as jsonb (`'{"a": 1, "b": 2}'::jsonb`) where it has several columns, and where there
+/// is none any columns that tell one row from all others; `as_of`: only backups that began by then are searched; `overwrite`: also a record that is there gets the values of the backup;
 /// `with_parents`: records that it refers to and that are gone come back with it. One row per record: `status` is
 /// `restored`, `overwritten`, `exists` (it differs, and was left alone) or `unchanged`. Triggers do not fire.
 ///
@@ -46,9 +46,9 @@ fn restore_record(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_record").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let value = required(key, "key")?;
-        run(table_name, &|table| single(table, &value), set_name, as_of, choices(overwrite, with_parents))
+        run(table_name, &|table| told_by_text(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
 }
 
@@ -74,9 +74,9 @@ fn restore_record_by_columns(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_record").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let value = json(&required(key, "key")?, "key")?;
-        run(table_name, &|table| columns(table, &value), set_name, as_of, choices(overwrite, with_parents))
+        run(table_name, &|table| told_by(table, &value), set_name, as_of, choices(overwrite, with_parents))
     })
 }
 
@@ -90,6 +90,8 @@ fn run(
     as_of: Option<TimestampWithTimeZone>,
     choices: Choices,
 ) -> OurResult<TableIterator<'static, Row>> {
+    audit::note("overwrite", choices.overwrite);
+    audit::note("with_parents", choices.with_parents);
     let set = required(set_name, "set_name")?;
     let done = record::run(&required(table_name, "table_name")?, key, &Wanted { set: &set, as_of, choices })?;
     Ok(TableIterator::new(done.into_iter().map(row).collect::<Vec<_>>()))
@@ -97,6 +99,31 @@ fn run(
 
 fn choices(overwrite: Option<bool>, with_parents: Option<bool>) -> Choices {
     Choices { overwrite: overwrite.unwrap_or(false), with_parents: with_parents.unwrap_or(false) }
+}
+
+/// A key as `single` reads it, or of any columns where the table has no primary key.
+fn told_by_text(table: &Table, value: &str) -> OurResult<Vec<(String, String)>> {
+    if !table.primary_key.is_empty() {
+        return single(table, value);
+    }
+    told_by(table, &serde_json::from_str(value).unwrap_or_default())
+}
+
+/// The object's values for the columns of the key, or for any where the table has no primary key.
+fn told_by(table: &Table, value: &Value) -> OurResult<Vec<(String, String)>> {
+    match value {
+        Value::Object(object) if table.primary_key.is_empty() && !object.is_empty() => {
+            let of = |(column, value): (&String, &Value)| (!value.is_null()).then(|| (column.clone(), text(value)));
+            object.iter().map(of).collect::<Option<_>>().ok_or_else(|| bad_columns("a null is like no value"))
+        }
+        _ if table.primary_key.is_empty() => Err(bad_columns("the table has no primary key")),
+        _ => columns(table, value),
+    }
+}
+
+fn bad_columns(why: &str) -> Error {
+    let reason = format!("{why}: give a jsonb object of columns and values that one row alone has");
+    Error::InvalidOption { option: "key", reason }
 }
 
 /// The text as the value of a key of one column, or as the JSON of several: a literal without a type is a text to SQL.

@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 use crate::api::argument::{optional_items, required};
 use crate::error::Result as OurResult;
 use crate::journal_restores;
+use crate::run::audit::{self, Act, audited};
 use crate::run::restore::plan::{Mode, Request, Step, Tables};
 use crate::run::{backup, restore, source};
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Shows what a restore would do, and changes nothing.
@@ -43,7 +43,7 @@ fn restore_plan(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_plan").on(backup.as_ref()).of(set_name.as_ref()), || {
         let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
         let tables = optional_items(tables, "tables")?;
         let request = Request {
@@ -55,6 +55,7 @@ fn restore_plan(
             safety_backup: true,
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(restore::show(&request)?))
@@ -97,7 +98,7 @@ fn restore_set(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore").on(backup.as_ref()).of(set_name.as_ref()), || {
         let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
         let tables = optional_items(tables, "tables")?;
         let request = Request {
@@ -109,6 +110,7 @@ fn restore_set(
             safety_backup: safety_backup.unwrap_or(true),
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, None)?))
@@ -152,7 +154,7 @@ fn restore_table(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         let table = required(table_name, "table_name")?;
         let source = source::find(&required(backup, "backup")?, &required(set_name, "set_name")?)?;
         let request = Request {
@@ -164,6 +166,7 @@ fn restore_table(
             safety_backup: safety_backup.unwrap_or(true),
             allow_drift: allow_drift.unwrap_or(false),
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, None)?))
@@ -196,7 +199,7 @@ fn undo_restore(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("undo_restore"), || {
         let (undone, safety) = journal_restores::to_undo(restore_id)?;
         let source = source::find(&safety, backup::SAFETY_SET)?;
         let request = Request {
@@ -208,6 +211,7 @@ fn undo_restore(
             safety_backup: true,
             allow_drift: true,
             count_rows: true,
+            told_by: &[],
             is_drill: false,
         };
         Ok(steps(planned_or_done(&request, confirm, Some(undone))?))
@@ -215,6 +219,9 @@ fn undo_restore(
 }
 
 fn planned_or_done(request: &Request, confirm: Option<bool>, undoes: Option<i64>) -> OurResult<Vec<Step>> {
+    audit::note("confirm", confirm.unwrap_or(false));
+    audit::note("mode", request.mode.name());
+    audit::note("backup_id", request.source.manifest().backup_id.as_str());
     if confirm.unwrap_or(false) { restore::run(request, undoes) } else { restore::show(request) }
 }
 

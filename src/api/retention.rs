@@ -7,12 +7,13 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::journal_sets::{self, NewRetention};
+use crate::run::audit::{self, Act, audited};
 use crate::run::retention::prune::{self, Pruned};
 use crate::run::retention::{self, Planned, space};
 use crate::server::message::answer;
 use crate::server::text::Text;
 use crate::server::{privilege, snapshot};
-use crate::{journal, journal_retention, settings};
+use crate::{journal, journal_retention};
 
 /// Says what becomes of each backup of a set, newest first, and why. Removes nothing.
 ///
@@ -40,7 +41,7 @@ fn retention_plan(
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let row = |Planned { backup, keep, reasons }| {
             let started_at = journal::timestamp(backup.started_at);
             (backup.backup_id.into(), started_at, backup.kind.into(), keep, texts(reasons), backup.size_bytes)
@@ -81,8 +82,9 @@ fn prune(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("prune").of(set_name.as_ref()), || {
         let confirm = required(confirm, "confirm")?;
+        audit::note("confirm", confirm);
         let row = |pruned: Pruned| {
             let (id, kind, path) = (pruned.backup_id, pruned.kind, pruned.path);
             let started_at = pruned.started_at.map(journal::timestamp);
@@ -105,7 +107,7 @@ fn texts(reasons: Vec<String>) -> Vec<Text> {
 /// Errors: 42501 without the right to write backups, 42704 for an unknown backup.
 #[pg_extern(schema = "agent_backup", name = "pin")]
 fn pin(backup_id: Option<Text>, reason: default!(Option<Text>, "NULL")) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("pin").on(backup_id.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         retention::pin(&required(backup_id, "backup_id")?, reason.as_deref().filter(|reason| !reason.is_empty()))
@@ -119,7 +121,7 @@ fn pin(backup_id: Option<Text>, reason: default!(Option<Text>, "NULL")) -> Resul
 /// Errors: as `agent_backup.pin`.
 #[pg_extern(schema = "agent_backup", name = "unpin")]
 fn unpin(backup_id: Option<Text>) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("unpin").on(backup_id.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         journal_retention::unpin(&required(backup_id, "backup_id")?)
@@ -143,7 +145,7 @@ fn set_retention(
     max_age: default!(Option<Interval>, "NULL"),
     backup_interval: default!(Option<Interval>, "NULL"),
 ) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("set_retention").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let set = required(set_name, "set_name")?;
@@ -172,7 +174,7 @@ fn disk_space() -> Result<
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let disk = space::disk()?;
         let [free, total, used] = [disk.free, disk.total, disk.used].map(u64::cast_signed);
         let directory = disk.directory.display().to_string();
@@ -194,7 +196,7 @@ fn room_for(
     ErrorReport,
 > {
     answer(|| {
-        privilege::require_backup_reader(&settings::directory())?;
+        privilege::require_overseer()?;
         let room = space::room_for(&required(set_name, "set_name")?)?;
         Ok(TableIterator::once((room.free.cast_signed(), room.needed.map(u64::cast_signed), room.is_enough())))
     })

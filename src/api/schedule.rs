@@ -12,6 +12,7 @@ use crate::api::argument::required;
 use crate::error::{Error, Result as OurResult};
 use crate::journal;
 use crate::journal_jobs;
+use crate::run::audit::{Act, audited};
 use crate::run::crontab;
 use crate::run::schedule::{self, Changed, Wanted};
 use crate::server::message::answer;
@@ -51,7 +52,7 @@ fn schedule_jobs(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("schedule").of(set_name.as_ref()), || {
         let wanted = wanted([daily, hourly, verify, weekly, monthly, prune, offsite]);
         Ok(rows(schedule::schedule(&required(set_name, "set_name")?, &wanted)?))
     })
@@ -78,7 +79,9 @@ fn unschedule_jobs(
     >,
     ErrorReport,
 > {
-    answer(|| Ok(rows(schedule::unschedule(&required(set_name, "set_name")?, job.as_deref())?)))
+    audited(Act::new("unschedule").on(job.as_ref()).of(set_name.as_ref()), || {
+        Ok(rows(schedule::unschedule(&required(set_name, "set_name")?, job.as_deref())?))
+    })
 }
 
 /// A file for `/etc/cron.d` that runs the jobs of a set by psql, for a server without pg_cron.

@@ -7,8 +7,8 @@ use pgrx::prelude::*;
 use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
 use crate::run::erase::targets;
+use crate::run::audit::{Act, audited};
 use crate::run::schedule;
-use crate::server::message::answer;
 use crate::server::text::{Json, Text};
 use crate::server::{privilege, snapshot};
 use crate::{ident, table};
@@ -17,7 +17,11 @@ use crate::{ident, table};
 ///
 /// `SELECT agent_backup.create_set('billing', formats => '{csv}', keep_daily => 14);`
 ///
-/// Errors: 42501 without the right to write backups, 42710 when the name is taken, 22004 for a null, 22023 for an option
+/// `recipients_file` is the path of a file on the server with the public keys that its backups are encrypted for; null
+/// leaves that to `agent_backup.recipients_file`.
+///
+/// Errors: 42501 without the right to write backups, and, for a recipients file, to read server files; 58P01 or F0000 for
+/// a recipients file that is missing or not acceptable; 42710 when the name is taken, 22004 for a null, 22023 for an option
 /// out of its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
 #[allow(clippy::too_many_arguments, reason = "an option each")]
 #[pg_extern(schema = "agent_backup", name = "create_set")]
@@ -36,10 +40,14 @@ fn create_set(
     keep_within: default!(Option<Interval>, "NULL"),
     max_age: default!(Option<Interval>, "NULL"),
     backup_interval: default!(Option<Interval>, "'1 day'"),
+    recipients_file: default!(Option<Text>, "NULL"),
 ) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("create_set").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
+        if recipients_file.is_some() {
+            privilege::require_key_chooser()?;
+        }
         journal_sets::create(NewSet {
             name: &required(set_name, "set_name")?,
             description: description.as_deref(),
@@ -55,6 +63,7 @@ fn create_set(
             keep_within,
             max_age,
             backup_interval: required(backup_interval, "backup_interval")?,
+            recipients_file: recipients_file.as_deref(),
         })
     })
 }
@@ -67,7 +76,7 @@ fn create_set(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 2BP01 when it has backups.
 #[pg_extern(schema = "agent_backup", name = "drop_set")]
 fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) -> Result<(), ErrorReport> {
-    answer(|| {
+    audited(Act::new("drop_set").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let (set, confirmed) = (required(set_name, "set_name")?, required(confirm, "confirm")?);
@@ -98,7 +107,7 @@ fn add_table(
     masked_columns: default!(Option<Json>, "'{}'"),
     subject_columns: default!(Option<Vec<Option<Text>>>, "'{}'"),
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("add_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let set = required(set_name, "set_name")?;
@@ -131,7 +140,7 @@ fn set_subject_columns(
     table_name: Option<Text>,
     subject_columns: Option<Vec<Option<Text>>>,
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("set_subject_columns").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let (set, typed) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
@@ -152,7 +161,7 @@ fn set_subject_columns(
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member.
 #[pg_extern(schema = "agent_backup", name = "remove_table")]
 fn remove_table(set_name: Option<Text>, table_name: Option<Text>) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("remove_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_operator()?;
         let (set, table) = (required(set_name, "set_name")?, required(table_name, "table_name")?);

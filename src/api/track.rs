@@ -7,8 +7,8 @@ use pgrx::prelude::*;
 use crate::api::argument::required;
 use crate::error::Error;
 use crate::journal_changes::{OnFailure, OnTruncate};
+use crate::run::audit::{Act, audited};
 use crate::run::capture::track::{self, Policies};
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Captures every change of a table from now on, in the transaction that makes it, and backs the table up first.
@@ -37,7 +37,7 @@ fn begin_tracking(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("track").on(table_name.as_ref()), || {
         let table = required(table_name, "table_name")?;
         let (on_failure, on_truncate) = (required(on_failure, "on_failure")?, required(on_truncate, "on_truncate")?);
         let unknown = |option, text: &Text, known| Error::InvalidOption {
@@ -66,5 +66,7 @@ fn begin_tracking(
 /// Errors: 42501 for who is not the table's owner, 55000 for a table that is not tracked.
 #[pg_extern(schema = "agent_backup", name = "untrack")]
 fn end_tracking(table_name: Option<Text>) -> Result<Text, ErrorReport> {
-    answer(|| Ok(track::untrack(&required(table_name, "table_name")?)?.into()))
+    audited(Act::new("untrack").on(table_name.as_ref()), || {
+        Ok(track::untrack(&required(table_name, "table_name")?)?.into())
+    })
 }

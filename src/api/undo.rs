@@ -6,10 +6,10 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{optional_items, required};
 use crate::error::Result as OurResult;
+use crate::run::audit::{self, Act, audited};
 use crate::run::capture::back::{self, Report, Whose};
 use crate::run::capture::moment::Moment;
 use crate::run::capture::undo::{Doing, Outcome};
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 type Row = (Option<Text>, &'static str, Option<i64>, &'static str, Text);
@@ -50,7 +50,7 @@ fn undo_since(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("undo").on(mark.as_ref()), || {
         let tables = optional_items(tables, "tables")?;
         let whose = Whose {
             application: application_name.as_deref(),
@@ -58,6 +58,7 @@ fn undo_since(
             transaction: transaction.as_deref(),
         };
         let doing = doing(confirm);
+        audit::note("confirm", doing == Doing::Apply);
         let report = back::undo(&required(mark, "mark")?, tables.as_deref(), &whose, doing)?;
         rows(report, doing)
     })
@@ -93,9 +94,10 @@ fn restore_table_as_of(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("restore_table_as_of").on(table_name.as_ref()), || {
         let moment = Moment::of(as_of, mark.as_deref())?;
         let doing = doing(confirm);
+        audit::note("confirm", doing == Doing::Apply);
         let table = required(table_name, "table_name")?;
         let report = match target {
             None => back::table_as_of(&table, &moment, doing)?,

@@ -6,12 +6,12 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::journal_checks::plain_name;
+use crate::run::audit::{self, Act, audited};
 use crate::run::daily;
-use crate::run::verify::finding::Line;
+use crate::run::verify::finding::{Line, Status};
 use crate::run::verify::{self, Level};
 use crate::server::clock;
 use crate::server::convert::Jsonb;
-use crate::server::message::answer;
 use crate::server::text::Text;
 
 /// Proves a backup and gathers all of its damage.
@@ -54,9 +54,11 @@ fn verify_backup_files(
         let rows = line.rows.map(u64::cast_signed);
         (table, format.flatten(), line.check, line.status.shown(), rows, line.checksum.map(Text::from), details)
     };
-    answer(|| {
+    audited(Act::new("verify").on(backup.as_ref()).of(set_name.as_ref()), || {
         let level = Level::parse(&required(level, "level")?)?;
         let verdict = verify::run(&required(backup, "backup")?, &required(set_name, "set_name")?, level)?;
+        audit::note("level", level.name());
+        audit::note("findings", verdict.lines.iter().filter(|line| line.status == Status::Failed).count());
         Ok(TableIterator::new(verdict.lines.into_iter().map(row).collect::<Vec<_>>()))
     })
 }
@@ -81,8 +83,9 @@ fn verify_daily_backups(
     let row = |row: crate::journal_checks::LogRow| {
         (plain_name(&row.table).into(), row.status, Jsonb(row.details.to_string().into_bytes()))
     };
-    answer(|| {
+    audited(Act::new("verify_daily_backups").of(set_name.as_ref()), || {
         let rows = daily::run(&required(set_name, "set_name")?, clock::now()?)?;
+        audit::note("findings", rows.iter().filter(|row| row.status == "failed").count());
         Ok(TableIterator::new(rows.into_iter().map(row).collect::<Vec<_>>()))
     })
 }

@@ -36,6 +36,8 @@ pub struct Hashes {
 pub struct Hashing {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Switches interrupts of the container's reads on and off.
+    interrupt: Box<dyn Fn(bool) + Send>,
 }
 
 struct Shared {
@@ -64,6 +66,11 @@ impl<R: ReadAt> Container<R> {
         let manifest = Manifest::parse(&manifest_bytes)?;
         let method = manifest.compression;
         Ok(Container { source, manifest, manifest_bytes, method })
+    }
+
+    /// What it was opened from.
+    pub fn into_source(self) -> R {
+        self.source
     }
 
     /// Hashes the bytes of a range block by block; None when it was stopped.
@@ -127,7 +134,9 @@ impl Hashing {
             done: Mutex::new(done),
             changed: Condvar::new(),
         });
-        let mut hashing = Hashing { shared, threads: Vec::new() };
+        let of = Arc::clone(container);
+        let interrupt = Box::new(move |on| of.source.interrupt(on));
+        let mut hashing = Hashing { shared, threads: Vec::new(), interrupt };
         for number in 0..threads.clamp(1, entries + 1) {
             let (shared, container) = (Arc::clone(&hashing.shared), Arc::clone(container));
             hashing.threads.push(thread::spawn_without_signals(number, move || run(&shared, &container))?);
@@ -169,9 +178,16 @@ impl Hashing {
 impl Drop for Hashing {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
+        let is_abandoned = self.shared.done().left > 0;
+        if is_abandoned {
+            (self.interrupt)(true);
+        }
         for thread in self.threads.drain(..) {
             // A thread catches its own panics and reports them as what became of its task.
             drop(thread.join());
+        }
+        if is_abandoned {
+            (self.interrupt)(false);
         }
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::error::ContainerError;
-use super::manifest::{ColumnInfo, Server, item_per_line, sealed};
+use super::manifest::{ColumnInfo, Encryption, Server, item_per_line, sealed};
 use super::parse::{check_hash, distinct_keys, is_plain_name};
 
 /// The version that this program writes, and the highest that it reads.
@@ -56,6 +56,12 @@ pub struct Increment {
     /// Keys of rows that are gone: the text of one column, a line of CSV of several.
     #[serde(serialize_with = "item_per_line")]
     pub tombstones: Vec<String>,
+    /// None of a file that anybody can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// Where the file is encrypted, its tombstones too: an age file as text, of a JSON array. `tombstones` is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_tombstones: Option<String>,
 }
 
 /// A moment in the order of commits.
@@ -128,6 +134,8 @@ mod tests {
             rows: 2,
             row_digest: "0".repeat(32),
             tombstones: vec!["7".into(), "a,\"b\"".into()],
+            encryption: None,
+            sealed_tombstones: None,
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::error::ContainerError;
+use crate::crypt::{self, Recipients};
 use crate::plan::{Compression, Format};
 use crate::stream::Chunk;
 
@@ -37,6 +38,9 @@ pub struct Manifest {
     #[serde(deserialize_with = "super::parse::distinct_keys")]
     pub settings: BTreeMap<String, String>,
     pub compression: Compression,
+    /// None of a backup that anybody can read. Offsets are those of the plain container, whatever this says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     pub members: Vec<Member>,
     #[serde(serialize_with = "item_per_line")]
     pub ddl: Vec<Ddl>,
@@ -52,12 +56,43 @@ pub struct Manifest {
     /// One for each time.
     #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "item_per_line")]
     pub erasures: Vec<Erasure>,
+    /// The newest entry of the log of acts when the backup was made: its hash, and its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_entry: Option<i64>,
     /// SHA-256 in hex of all bytes of the container before the manifest's own tar header. Set by the writer.
     pub content_sha256: String,
     /// Length of what `content_sha256` is of. Set by the writer.
     pub content_bytes: u64,
     /// In file order. Set by the writer.
     pub entries: Vec<Entry>,
+}
+
+/// How the file of the rows is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// The first line of the file.
+    pub format: String,
+    /// Ids of the keys that open it.
+    pub key_ids: Vec<String>,
+}
+
+impl Encryption {
+    /// For these keys.
+    pub fn of(recipients: &Recipients) -> Self {
+        let key_ids = recipients.key_ids().iter().map(ToString::to_string).collect();
+        Encryption { format: crypt::FORMAT.into(), key_ids }
+    }
+
+    /// Whether it is for exactly these keys, in whatever order.
+    pub fn is_for(&self, recipients: &Recipients) -> bool {
+        let sorted = |mut ids: Vec<String>| {
+            ids.sort();
+            ids
+        };
+        self.format == crypt::FORMAT && sorted(self.key_ids.clone()) == sorted(Self::of(recipients).key_ids)
+    }
 }
 
 /// The server that was backed up.

@@ -28,7 +28,7 @@ pub use increment::Increment;
 pub use manifest::{Entry, Erasure, Keys, Manifest};
 pub use ordered::{Next, Ordered};
 pub use patch::{Patch, patch};
-pub use read_at::{Blob, ReadAt};
+pub use read_at::{Blob, ReadAt, sha256_hex_of};
 pub use reader::{ChunkReader, Container};
 pub use redo::Redo;
 pub use rewrite::rewrite;

@@ -3,6 +3,7 @@
 //! Memory is bounded: threads run at most a few chunks ahead of whoever takes the results.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +34,8 @@ pub enum Next<T> {
 pub struct Ordered<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
+    /// Switches interrupts of the container's reads on and off.
+    interrupt: Box<dyn Fn(bool) + Send>,
 }
 
 struct Shared<T> {
@@ -93,7 +96,10 @@ impl<T: Send + 'static> Ordered<T> {
             changed: Condvar::new(),
         });
         let work = Arc::new(work);
-        let mut ordered = Ordered { shared, threads: Vec::new() };
+        container.source.announce(extent(entry, &shared.wanted));
+        let of = Arc::clone(container);
+        let interrupt = Box::new(move |on| of.source.interrupt(on));
+        let mut ordered = Ordered { shared, threads: Vec::new(), interrupt };
         for number in 0..threads {
             let (shared, container, work) = (Arc::clone(&ordered.shared), Arc::clone(container), Arc::clone(&work));
             let run = move || run(&shared, &container, &*work);
@@ -129,13 +135,32 @@ impl<T: Send + 'static> Ordered<T> {
 
 impl<T> Drop for Ordered<T> {
     fn drop(&mut self) {
-        self.shared.state().stopped = true;
+        let is_abandoned = {
+            let mut state = self.shared.state();
+            state.stopped = true;
+            state.given < self.shared.wanted.len()
+        };
         self.shared.changed.notify_all();
+        if is_abandoned {
+            (self.interrupt)(true);
+        }
         for thread in self.threads.drain(..) {
             // A thread catches its own panics and reports them as its chunk's outcome.
             drop(thread.join());
         }
+        if is_abandoned {
+            (self.interrupt)(false);
+        }
     }
+}
+
+/// Where the chunks that are wanted lie. Those that are far apart are not announced: what lies between is not fetched.
+fn extent(entry: &Entry, wanted: &[usize]) -> Range<u64> {
+    let chunks = || wanted.iter().filter_map(|number| entry.chunks.get(*number));
+    let start = chunks().map(|chunk| chunk.offset).min().unwrap_or(0);
+    let end = chunks().map(|chunk| chunk.offset + chunk.stored_len).max().unwrap_or(0);
+    let bytes: u64 = chunks().map(|chunk| chunk.stored_len).sum();
+    if end - start <= bytes + bytes / 20 { start..end } else { 0..0 }
 }
 
 fn run<R: ReadAt, T>(

@@ -58,6 +58,7 @@ fn has_zero_byte(manifest: &Manifest) -> bool {
             || member.primary_key.iter().chain(&member.excluded_columns).chain(&member.row_filter).any(zero)
             || member.error.iter().any(zero)
     };
+    let of_keys = manifest.encryption.iter().flat_map(|it| it.key_ids.iter().chain([&it.format]));
     [&manifest.backup_id, &manifest.set_name, &manifest.kind, &manifest.snapshot].into_iter().any(zero)
         || [&manifest.server.version, &manifest.server.database, &manifest.server.system_identifier]
             .into_iter()
@@ -65,7 +66,7 @@ fn has_zero_byte(manifest: &Manifest) -> bool {
         || manifest.members.iter().any(of_member)
         || manifest.ddl.iter().any(|ddl| [&ddl.section, &ddl.object, &ddl.statement].into_iter().any(zero))
         || manifest.left_out.iter().any(|left| [&left.object, &left.reason].into_iter().any(zero))
-        || manifest.notes.iter().chain(&manifest.ddl_fingerprint).any(zero)
+        || manifest.notes.iter().chain(&manifest.ddl_fingerprint).chain(of_keys).any(zero)
 }
 
 pub(super) fn check_hash(bytes: &[u8]) -> Result<(), ContainerError> {

@@ -143,7 +143,7 @@ fn erase(bytes: &[u8], rows: Vec<u64>) -> (Vec<u8>, bool) {
             assert_eq!(applied.len() as u64, patch.new_bytes);
             (applied, true)
         }
-        None => (rewrite(&container, &erased, note(), Vec::new()).unwrap().out, false),
+        None => (rewrite(&container, &erased, note(), None, Vec::new()).unwrap().out, false),
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 /// The bytes of one stored file, wherever they are; any number of threads may read them.
 pub type Blob = Arc<dyn ReadAt + Send + Sync>;
@@ -21,6 +24,13 @@ pub trait ReadAt {
         Ok(self.len()? == 0)
     }
 
+    /// Says that all of a range will be read soon, from its start on; a place that is far away then fetches it in large
+    /// pieces. It takes the place of a range that was announced before.
+    fn announce(&self, _range: Range<u64>) {}
+
+    /// Makes reads that wait for a place that is far away fail, until it is switched off again.
+    fn interrupt(&self, _on: bool) {}
+
     /// Fills `buffer`. Errors: `UnexpectedEof` when the bytes end before.
     fn read_exact_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
@@ -37,6 +47,23 @@ pub trait ReadAt {
         Ok(())
     }
 }
+
+/// The SHA-256 in hex of all bytes of a source. `watch` is called between the steps.
+pub fn sha256_hex_of(source: &impl ReadAt, watch: &mut dyn FnMut()) -> io::Result<String> {
+    let (length, mut at) = (source.len()?, 0);
+    let (mut hash, mut block) = (Sha256::new(), vec![0; BLOCK.min(length) as usize]);
+    while at < length {
+        watch();
+        let bytes = &mut block[..BLOCK.min(length - at) as usize];
+        source.read_exact_at(at, bytes)?;
+        hash.update(&*bytes);
+        at += bytes.len() as u64;
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// Bytes hashed at once.
+const BLOCK: u64 = 1 << 20;
 
 impl ReadAt for File {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -79,6 +106,14 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn len(&self) -> io::Result<u64> {
         (**self).len()
     }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
+    }
+
+    fn interrupt(&self, on: bool) {
+        (**self).interrupt(on);
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
@@ -88,5 +123,13 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn len(&self) -> io::Result<u64> {
         (**self).len()
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
+    }
+
+    fn interrupt(&self, on: bool) {
+        (**self).interrupt(on);
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::cut::{self, Erased};
 use super::error::ContainerError;
-use super::manifest::{Entry, Erasure};
+use super::manifest::{Encryption, Entry, Erasure};
 use super::patch::{filters_of, mtime, read_error, stream_error};
 use super::read_at::ReadAt;
 use super::reader::Container;
@@ -20,15 +20,17 @@ use crate::stream::{Chunk, Compressor, RowDigest};
 /// Most bytes copied at once.
 const BLOCK: u64 = 256 << 10;
 
-/// Writes the container without the rows to `out`. Errors: `Read`, `Changed`, `Unreadable` of the container; `Write`.
+/// Writes the container without the rows to `out`, which seals it if the manifest is to tell of `encryption`. Errors: `Read`, `Changed`, `Unreadable` of the container; `Write`.
 pub fn rewrite<R: ReadAt, W: Write>(
     container: &Container<R>,
     erased: &[Erased],
     note: Erasure,
+    encryption: Option<Encryption>,
     out: W,
 ) -> Result<Written<W>, ContainerError> {
     let mut manifest = container.manifest.clone();
     manifest.generation += 1;
+    manifest.encryption = encryption;
     manifest.erasures.push(note);
     for erased in erased {
         if let Some(member) = manifest.members.get_mut(erased.member) {

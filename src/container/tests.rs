@@ -47,9 +47,12 @@ pub(super) fn manifest() -> Manifest {
         ddl: vec![Ddl { section: "table".into(), object: "t".into(), statement: "CREATE TABLE t (\n)".into() }],
         left_out: vec![LeftOut { object: "large object 1".into(), reason: "not part of a table".into() }],
         ddl_fingerprint: None,
+        encryption: None,
         notes: vec!["note".into()],
         generation: 0,
         erasures: vec![],
+        audit_head: None,
+        audit_entry: None,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: vec![],
@@ -342,4 +345,23 @@ fn hashing_that_nobody_waits_for_ends() {
     let opened = std::sync::Arc::new(Container::open(container(Compression::Gzip(1)).out).unwrap());
     drop(Hashing::start(&opened, 2).unwrap());
     assert_eq!(std::sync::Arc::strong_count(&opened), 1, "a thread is left");
+}
+
+#[test]
+fn a_copy_has_the_same_entries_and_another_manifest_and_damage_is_not_copied() {
+    for method in METHODS {
+        let written = container(method);
+        let from = Container::open(&written.out[..]).unwrap();
+        let copied = ContainerWriter::copy_of(&from, Vec::new(), &mut || ()).unwrap();
+        let changed = Manifest { notes: vec!["copied".into()], ..from.manifest.clone() };
+        let copy = copied.finish(changed.clone()).unwrap();
+        assert_eq!(copy.manifest, changed);
+        assert_eq!(damage(&copy.out), None);
+        let content = from.manifest.content_bytes as usize;
+        assert_eq!(copy.out[..content], written.out[..content]);
+        let mut damaged = written.out.clone();
+        damaged[content / 2] ^= 1;
+        let from = Container::open(damaged).unwrap();
+        assert!(ContainerWriter::copy_of(&from, Vec::new(), &mut || ()).is_err());
+    }
 }

@@ -11,6 +11,8 @@ use super::error::ContainerError;
 use super::header::{BLOCK, padding, tar_header};
 use super::manifest::{Entry, Keys, Manifest};
 use super::slot;
+use super::read_at::ReadAt;
+use super::reader::Container;
 use super::trailer::Trailer;
 use crate::plan::{Compression, Format};
 use crate::stream::{Chunk, Compressor, Frame, Spooled, StreamError};
@@ -22,6 +24,8 @@ const CHUNK: usize = 1 << 20;
 /// is told, and other zeros follow, and nothing may move. A plain tar has neither.
 const HEADER_ROOM: usize = 40;
 const PADDING_SLOT: usize = 72;
+/// Bytes copied at once.
+const COPIED: u64 = 1 << 20;
 
 /// A container in the making. When any call fails, what was written so far is of no use.
 pub struct ContainerWriter<W: Write> {
@@ -61,6 +65,29 @@ impl<W: Write> ContainerWriter<W> {
             names: HashSet::from([MANIFEST_NAME.to_string()]),
             entries: Vec::new(),
         })
+    }
+
+    /// A container that begins with all that another holds but its manifest, byte for byte. `watch` is called between the
+    /// steps. Errors: `Changed` where the other is not what its manifest says, `Read`, `Write`, a wrong level.
+    pub fn copy_of<R: ReadAt>(from: &Container<R>, out: W, watch: &mut dyn FnMut()) -> Result<Self, ContainerError> {
+        let manifest = &from.manifest;
+        let mut writer = Self::new(out, manifest.compression, manifest.started_at)?;
+        let what = "the container";
+        let (mut at, mut block) = (0, vec![0; COPIED.min(manifest.content_bytes) as usize]);
+        while at < manifest.content_bytes {
+            watch();
+            let bytes = &mut block[..COPIED.min(manifest.content_bytes - at) as usize];
+            let read = from.source.read_exact_at(at, bytes);
+            read.map_err(|source| ContainerError::Read { what: what.into(), source })?;
+            writer.write(what, bytes)?;
+            at += bytes.len() as u64;
+        }
+        if hex::encode(writer.out.file.clone().finalize()) != manifest.content_sha256 {
+            return Err(ContainerError::changed(what, "its content does not fit the manifest's SHA-256"));
+        }
+        writer.names.extend(manifest.entries.iter().map(|entry| entry.name.clone()));
+        writer.entries = manifest.entries.clone();
+        Ok(writer)
     }
 
     /// Adds what a scan spooled as one file of `format` of the manifest's member number `table`. The spool's chunks

@@ -1,7 +1,6 @@
 //! What can be wrong with keys and sealed files. No message holds a secret, nor a line of a file that may hold one.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::recipients::KeyId;
 
@@ -16,10 +15,10 @@ pub enum CryptError {
     NoIdentity,
     #[error("line {line} is not an identity: {reason}")]
     BadIdentity { line: usize, reason: &'static str },
-    #[error("identity file {path:?} is not acceptable: {reason}")]
-    IdentityFile { path: PathBuf, reason: &'static str },
-    #[error("cannot read {path:?}: {source}")]
-    CannotRead { path: PathBuf, source: io::Error },
+    #[error("it is not acceptable: {reason}")]
+    KeyFile { reason: &'static str, hint: &'static str },
+    #[error("it cannot be read: {0}")]
+    CannotRead(io::Error),
     #[error("no identity given opens it, it is sealed for {}", wanted_list(wanted))]
     WrongKey { wanted: Vec<KeyId> },
     #[error("it is not encrypted")]
@@ -52,9 +51,7 @@ impl CryptError {
             Self::NoIdentity | Self::BadIdentity { .. } => {
                 "An identity file has a line \"AGE-SECRET-KEY-1...\" for each secret key, as age-keygen writes it."
             }
-            Self::IdentityFile { .. } => {
-                "Give a regular file that belongs to the server's user, with mode 0600: chmod 0600."
-            }
+            Self::KeyFile { hint, .. } => hint,
             Self::WrongKey { .. } => {
                 "Give the identity file of one of these keys; a key that is lost cannot be replaced."
             }
@@ -63,7 +60,7 @@ impl CryptError {
             }
             Self::Damaged { .. } => "Take another copy of it.",
             Self::Unsupported { .. } => "Encrypt it for a key that age-keygen made.",
-            Self::CannotRead { .. } | Self::Seal(_) | Self::Io(_) => return None,
+            Self::CannotRead(_) | Self::Seal(_) | Self::Io(_) => return None,
         })
     }
 

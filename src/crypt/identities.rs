@@ -1,20 +1,13 @@
 //! Secret keys: who may open. Nothing here shows one, and memory that held one is overwritten.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use age::x25519;
-use nix::fcntl::OFlag;
-use zeroize::Zeroizing;
 
 use super::error::CryptError;
+use super::keyfile::{self, Allowed};
 use super::recipients::KeyId;
-
-/// Longest identity file that is read.
-const LIMIT: u64 = 64 << 10;
 
 /// One or more secret keys.
 #[derive(Clone)]
@@ -32,38 +25,9 @@ impl Identities {
     /// Reads an identity file, which must be a regular file of this process's user or of root that nobody else may read.
     ///
     /// # Errors
-    /// `CannotRead`, `IdentityFile`, and those of [`Identities::parse`].
+    /// `CannotRead`, `KeyFile`, and those of [`Identities::parse`].
     pub fn from_file(path: &Path) -> Result<Self, CryptError> {
-        let failed = |source| CryptError::CannotRead { path: path.into(), source };
-        let refuse = |reason| CryptError::IdentityFile { path: path.into(), reason };
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(|error| {
-            if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) {
-                refuse("it is a symbolic link")
-            } else {
-                failed(error)
-            }
-        })?;
-        let facts = file.metadata().map_err(failed)?;
-        if !facts.is_file() {
-            return Err(refuse("it is not a regular file"));
-        }
-        if facts.uid() != nix::unistd::geteuid().as_raw() && facts.uid() != 0 {
-            return Err(refuse("it belongs to another user"));
-        }
-        if facts.mode() & 0o077 != 0 {
-            return Err(refuse("others than its owner may use it"));
-        }
-        if facts.len() > LIMIT {
-            return Err(refuse("it is longer than 64 KiB"));
-        }
-        // Room for all of it at once: a buffer that grows would leave copies behind.
-        let mut text = Zeroizing::new(String::with_capacity(LIMIT as usize));
-        file.take(LIMIT).read_to_string(&mut text).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => refuse("it is not text"),
-            _ => failed(error),
-        })?;
-        Self::parse(&text)
+        Self::parse(&keyfile::read(path, Allowed::OwnerOnly)?)
     }
 
     /// Reads the text of an identity file: a key a line, empty lines and lines that begin with `#` left out.

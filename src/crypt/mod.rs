@@ -15,10 +15,11 @@
 mod cursor; // what age reads from: a position in a source, and how much to fetch at once
 mod error; // one variant per thing that can go wrong
 mod identities; // secret keys from a file
+mod keyfile; // which files of keys are acceptable
 mod opened; // ReadAt over a sealed source
 mod recipients; // public keys from a file, and their ids
-mod reseal; // the same plain bytes for other recipients
 mod sealer; // Write that seals
+mod text; // a few bytes as sealed text
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +28,14 @@ pub use error::CryptError;
 pub use identities::Identities;
 pub use opened::{Opened, is_sealed, key_ids};
 pub use recipients::{KeyId, Recipients};
-pub use reseal::reseal;
 pub use sealer::Sealer;
+pub use text::{open_text, seal_text};
 
 /// What stands at the end of the name of a sealed file.
 pub const EXTENSION: &str = ".age";
+
+/// The first line of every sealed file.
+pub const FORMAT: &str = "age-encryption.org/v1";
 
 /// The first bytes of every sealed file.
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";

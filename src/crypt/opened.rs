@@ -122,6 +122,14 @@ impl<R: ReadAt> ReadAt for Opened<R> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.plain)
     }
+
+    fn announce(&self, range: Range<u64>) {
+        self.source.announce(self.stored_range(range));
+    }
+
+    fn interrupt(&self, on: bool) {
+        self.source.interrupt(on);
+    }
 }
 
 impl<R: ReadAt> Reader<R> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
 
 use age::{EncryptError, Recipient, x25519};
 use age_core::format::{FileKey, Stanza};
@@ -9,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::KEY_ID_STANZA;
 use super::error::CryptError;
+use super::keyfile::{self, Allowed};
 
 /// Short name of a key: the first eight bytes of the SHA-256 of its public text, as 16 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +63,25 @@ impl fmt::Debug for Key {
 }
 
 impl Recipients {
+    /// Reads a recipients file, which must be a regular file of this process's user or of root that nobody else may write.
+    ///
+    /// # Errors
+    /// `CannotRead`, `KeyFile`, and those of [`Recipients::parse`].
+    pub fn from_file(path: &Path) -> Result<Self, CryptError> {
+        Self::parse(&keyfile::read(path, Allowed::OthersRead)?)
+    }
+
+    /// These and more, each once.
+    #[must_use]
+    pub fn and(mut self, more: Recipients) -> Self {
+        for key in more.keys {
+            if self.keys.iter().all(|known| known.id != key.id) {
+                self.keys.push(key);
+            }
+        }
+        self
+    }
+
     /// Reads the text of a recipients file: a key a line, empty lines and lines that begin with `#` left out.
     ///
     /// # Errors

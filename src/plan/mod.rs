@@ -1,6 +1,7 @@
 //! What will be done, as plain data.
 
 pub mod age;
+pub mod audit;
 pub mod cron;
 pub mod crontab;
 pub mod incrementals;

@@ -3,6 +3,34 @@
 use chrono::{DateTime, Utc};
 
 use super::{Compression, Format};
+use crate::crypt;
+
+/// Whether a file is encrypted; its name says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Plain,
+    Sealed,
+}
+
+impl Form {
+    /// Of a file by its name.
+    pub fn of(file: &str) -> Self {
+        if file.ends_with(crypt::EXTENSION) { Form::Sealed } else { Form::Plain }
+    }
+
+    /// What stands at the end of its name.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Form::Plain => "",
+            Form::Sealed => crypt::EXTENSION,
+        }
+    }
+}
+
+/// A file's name without what says that it is sealed.
+pub fn unsealed(file: &str) -> &str {
+    file.strip_suffix(crypt::EXTENSION).unwrap_or(file)
+}
 
 /// A name as a part of a file name: ASCII letters, digits, `_` and inner `-` stay, every other byte becomes `%XX`.
 /// Different names stay different.
@@ -73,8 +101,8 @@ pub fn suffixes(started: DateTime<Utc>) -> impl Iterator<Item = String> {
 }
 
 /// The container of a set with a suffix.
-pub fn container(set: &str, suffix: &str, compression: Compression) -> String {
-    format!("{}_backup_{suffix}.tar{}", encode(set), compressed(compression))
+pub fn container(set: &str, suffix: &str, compression: Compression, form: Form) -> String {
+    format!("{}_backup_{suffix}.tar{}{}", encode(set), compressed(compression), form.ending())
 }
 
 /// The manifest beside a container of the same suffix.
@@ -85,7 +113,15 @@ pub fn manifest(suffix: &str) -> String {
 /// The suffix of a container's file name, if it is one of this set.
 pub fn suffix_of_container<'a>(set: &str, file: &'a str) -> Option<&'a str> {
     let rest = file.strip_prefix(&format!("{}_backup_", encode(set)))?;
+    let rest = unsealed(rest);
     rest.strip_suffix(".tar.gz").or_else(|| rest.strip_suffix(".tar.zst"))
+}
+
+/// The manifest beside a container of any set, if it has a container's name.
+pub fn manifest_of_container(file: &str) -> Option<String> {
+    let file = unsealed(file);
+    let stem = file.strip_suffix(".tar.gz").or_else(|| file.strip_suffix(".tar.zst"))?;
+    stem.rsplit_once("_backup_").map(|(_, suffix)| manifest(suffix))
 }
 
 /// Whether a file name is that of a manifest beside a container.
@@ -108,8 +144,8 @@ pub fn incremental(schema: &str, name: &str, started: DateTime<Utc>) -> impl Ite
 }
 
 /// The rows of an incremental.
-pub fn incremental_data(stem: &str) -> String {
-    format!("{stem}{DATA}")
+pub fn incremental_data(stem: &str, form: Form) -> String {
+    format!("{stem}{DATA}{}", form.ending())
 }
 
 /// The manifest beside them.
@@ -120,7 +156,9 @@ pub fn incremental_manifest(stem: &str) -> String {
 /// Whether a file of that directory is a manifest (true) or rows (false), and of which stem; none for any other.
 pub fn stem_of_incremental(file: &str) -> Option<(&str, bool)> {
     let manifest = file.strip_suffix(MANIFEST).map(|stem| (stem, true));
-    manifest.or_else(|| file.strip_suffix(DATA).map(|stem| (stem, false))).filter(|(stem, _)| stem.contains("_inc_"))
+    manifest
+        .or_else(|| unsealed(file).strip_suffix(DATA).map(|stem| (stem, false)))
+        .filter(|(stem, _)| stem.contains("_inc_"))
 }
 
 const DATA: &str = ".json.gz";
@@ -165,7 +203,7 @@ mod tests {
     #[test]
     fn the_first_of_the_day_has_the_short_name() {
         let names: Vec<_> =
-            suffixes(noon()).take(3).map(|s| container("agent_sdk", &s, Compression::Gzip(1))).collect();
+            suffixes(noon()).take(3).map(|s| container("agent_sdk", &s, Compression::Gzip(1), Form::Plain)).collect();
         assert_eq!(
             names,
             [
@@ -184,11 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_file_has_the_name_of_the_plain_one_and_an_ending() {
+        let name = container("s", "20251012", Compression::Zstd(1), Form::Sealed);
+        assert_eq!((name.as_str(), Form::of(&name)), ("s_backup_20251012.tar.zst.age", Form::Sealed));
+        assert_eq!(suffix_of_container("s", &name), Some("20251012"));
+        assert_eq!(unsealed(&name), container("s", "20251012", Compression::Zstd(1), Form::Plain));
+        assert_eq!(suffix_of_container("s", "s_backup_20251012.age"), None);
+        assert_eq!(stem_of_incremental("t_inc_20251012_143005.json.gz.age"), Some(("t_inc_20251012_143005", false)));
+        assert_eq!(stem_of_incremental("t_inc_20251012_143005.manifest.json.age"), None);
+    }
+
+    #[test]
     fn an_incremental_is_named_by_table_and_second() {
         let stem = incremental("public", "AgentQuery", noon()).next().unwrap();
-        assert_eq!(incremental_data(&stem), "AgentQuery_inc_20251012_143005.json.gz");
+        assert_eq!(incremental_data(&stem, Form::Plain), "AgentQuery_inc_20251012_143005.json.gz");
         assert_eq!(stem_of_incremental(&incremental_manifest(&stem)), Some((stem.as_str(), true)));
-        assert_eq!(stem_of_incremental(&incremental_data(&stem)), Some((stem.as_str(), false)));
+        assert_eq!(stem_of_incremental(&incremental_data(&stem, Form::Plain)), Some((stem.as_str(), false)));
         assert_eq!(stem_of_incremental("notes.json.gz"), None);
     }
 

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use agent_backup_core::container::Manifest;
+use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
+use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
@@ -13,11 +15,13 @@ use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Member, Set};
 use crate::journal_archive;
+use crate::journal_audit;
+use crate::journal_encryption;
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
 use crate::run::say;
-use crate::run::{adopt, place, reconcile};
+use crate::run::{adopt, audit, keys, place, reconcile, sealing};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{clock, facts, lock};
@@ -41,12 +45,30 @@ pub struct Report {
     pub directory: Directory,
 }
 
-/// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so.
+/// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so. On a standby no
+/// row is written: the files tell the primary of the backup.
 pub fn run(request: &Request) -> Result<Report> {
-    snapshot::require_writable()?;
+    snapshot::require_writable_files()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    run_set(request, &set)
+    let report = run_set(request, &set)?;
+    report.note(request.kind);
+    Ok(report)
+}
+
+impl Report {
+    /// What the log of acts has of it.
+    fn note(&self, kind: &str) {
+        let failed = self.outcomes.iter().filter(|outcome| outcome.error().is_some()).count();
+        audit::note("kind", kind);
+        audit::note("tables", self.outcomes.iter().filter(|outcome| outcome.is_done()).count());
+        if let Some(placed) = &self.placed {
+            audit::note("backup_id", placed.manifest.backup_id.as_str());
+        }
+        if failed > 0 {
+            audit::failed(&format!("{failed} of {} tables failed", self.outcomes.len()));
+        }
+    }
 }
 
 fn run_set(request: &Request, set: &Set) -> Result<Report> {
@@ -55,8 +77,12 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
         option: "compression",
         reason: format!("{} has no level {}", set.compression, set.level),
     })?;
+    let recipients = keys::recipients(&set.recipients_files)?;
     let place = place::of_set(&set.name)?;
-    reconcile::before_backup(&set.name, &place.directory)?;
+    let lists = !snapshot::is_standby();
+    if lists {
+        reconcile::before_backup(&set.name, &place.directory)?;
+    }
 
     let started = clock::now()?;
     let formats = Pinned::formats()?;
@@ -65,9 +91,14 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let locked = lock_members(members)?;
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
-    let mut writing = Writing::start(&place.directory, &set.name, started, compression)?;
-    let read = read_members(locked, request, set, compression, &place.directory, &mut writing)?;
-    let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..new_manifest(set, request, started, &read)? };
+    let mut writing = Writing::start(&place.directory, &set.name, started, compression, recipients.as_ref())?;
+    let directories = Directories {
+        set: &place.directory,
+        spools: &place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?,
+    };
+    let read = read_members(locked, request, set, compression, directories, &mut writing)?;
+    let manifest = new_manifest(set, request, started, &read, recipients.as_ref())?;
+    let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..manifest };
     drop(snapshot);
 
     let placed = if read.outcomes.iter().any(Outcome::is_done) {
@@ -76,7 +107,11 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     } else {
         None
     };
-    record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?;
+    match &placed {
+        _ if lists => record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?,
+        Some(placed) => say::not_listed(&set.name, &placed.manifest.backup_id),
+        None => (),
+    }
     Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
 }
 
@@ -139,6 +174,7 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
         formats: vec!["csv".to_owned()],
         compression: "zstd".to_owned(),
         level: 1,
+        recipients_files: journal_encryption::files_of_tables(tables)?,
         members: tables.iter().map(member).collect(),
     };
     // Who asked for it tells of it in a line of its own.
@@ -228,6 +264,13 @@ pub fn lock_members(members: Vec<Member>) -> Result<Vec<Locked>> {
     Ok(members.into_iter().map(|member| Locked { oid: lock(&member), member }).collect())
 }
 
+/// Where the last backup is looked for, and where rows wait.
+#[derive(Clone, Copy)]
+struct Directories<'a> {
+    set: &'a Directory,
+    spools: &'a Directory,
+}
+
 /// What was read of all members.
 struct Read {
     outcomes: Vec<Outcome>,
@@ -239,13 +282,13 @@ fn read_members(
     request: &Request,
     set: &Set,
     compression: Compression,
-    directory: &Directory,
+    directories: Directories,
     writing: &mut Writing,
 ) -> Result<Read> {
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut reader = Reader::start(compression, directory, writing)?;
+    let mut reader = Reader::start(compression, directories.spools, writing)?;
     for Locked { member, oid } in locked {
         let table = match oid {
             Ok(None) => Ok(None),
@@ -260,7 +303,7 @@ fn read_members(
         if tables.is_empty() {
             return Ok(Definitions::default());
         }
-        ddl::definitions(tables, || adopt::newest(&set.name, directory))
+        ddl::definitions(tables, || adopt::newest(&set.name, directories.set))
     };
     let scanned = reader.scanned();
     let mut definitions = definitions_of(&scanned)?;
@@ -292,7 +335,27 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
     Ok(parsed)
 }
 
-fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Read) -> Result<Manifest> {
+/// Why a member failed is told by the server, with what it read: a manifest that anybody can read leaves it out of a backup
+/// that nobody can.
+const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
+
+/// Leaves out of a manifest why members failed.
+pub fn withhold_errors(members: &mut [ManifestMember]) {
+    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+}
+
+fn new_manifest(
+    set: &Set,
+    request: &Request,
+    started: DateTime<Utc>,
+    read: &Read,
+    recipients: Option<&Recipients>,
+) -> Result<Manifest> {
+    let mut members: Vec<_> = read.outcomes.iter().map(Outcome::to_manifest).collect();
+    if recipients.is_some() {
+        withhold_errors(&mut members);
+    }
+    let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {
         version: agent_backup_core::container::manifest::VERSION,
         backup_id: names::backup_id(started, facts::random()),
@@ -305,13 +368,16 @@ fn new_manifest(set: &Set, request: &Request, started: DateTime<Utc>, read: &Rea
         finished_at: clock::now()?,
         settings: pin::recorded(),
         compression: Compression::None,
-        members: read.outcomes.iter().map(Outcome::to_manifest).collect(),
+        encryption: recipients.map(Encryption::of),
+        members,
         ddl: read.definitions.statements.clone(),
         left_out: read.definitions.left_out.clone(),
         ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
         generation: 0,
         erasures: Vec::new(),
+        audit_head,
+        audit_entry,
         content_sha256: String::new(),
         content_bytes: 0,
         entries: Vec::new(),
@@ -334,7 +400,7 @@ fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], di
     let record = match placed {
         Some(placed) => journal::from_manifest(
             &placed.manifest,
-            directory,
+            directory.path(),
             &(&placed.container).into(),
             &(&placed.manifest_file).into(),
             error,

@@ -8,6 +8,7 @@ use agent_backup_core::plan::jobs::Job;
 use agent_backup_core::store;
 
 use crate::error::{Error, Result};
+use crate::run::offsite::destination;
 use crate::run::schedule::{self, Wanted};
 use crate::server::encoding;
 use crate::{ident, settings};
@@ -19,7 +20,7 @@ pub fn file(set: &str, wanted: &Wanted, log_directory: Option<&str>) -> Result<S
     let jobs: Vec<(Job, String)> =
         wanted.iter().filter_map(|(job, schedule)| Some((*job, schedule.clone()?))).collect();
     if jobs.iter().any(|(job, _)| *job == Job::Offsite) {
-        return Err(Error::NoOffsite { set: set.to_owned() });
+        destination::require_any(set)?;
     }
     let log_directory = log_directory.map_or_else(default_log_directory, str::to_owned);
     if !log_directory.starts_with('/') {

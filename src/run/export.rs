@@ -3,19 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agent_backup_core::plan::{Compression, Format, names};
-use agent_backup_core::store::{Published, StoreError};
+use agent_backup_core::crypt::Recipients;
+use agent_backup_core::plan::names::{self, Form};
+use agent_backup_core::plan::{Compression, Format};
+use agent_backup_core::store::{Directory, Published, StoreError};
 use agent_backup_core::stream::Compressor;
 use chrono::Utc;
+use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::ident;
-use crate::run::{pipeline, place, publish, say};
+use crate::run::sealing::{self, Out};
+use crate::run::{keys, pipeline, place, publish, say};
 use crate::server::lock;
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
 use crate::table::catalog::{self, Table};
 use crate::table::select::Selection;
+use crate::{ident, journal_encryption, settings};
 
 /// Where below the backup directory exports go that name no place.
 const DEFAULT_PLACE: &str = "exports";
@@ -39,7 +43,8 @@ pub enum FileName<'a> {
 }
 
 /// Writes `destination` (or `exports/<table>_<stamp>.<format>` below the backup directory). Its ending tells the
-/// compression: `.gz`, `.zst`, or none.
+/// compression: `.gz`, `.zst`, or none. What the table's backups are encrypted for, a file below the backup directory is
+/// encrypted for too: `.age` is put at the end of its name.
 pub fn to_destination(table: &str, format: Format, destination: Option<&str>) -> Result<Exported> {
     match destination {
         None => to_directory(table, format, &place::absolute(DEFAULT_PLACE)),
@@ -48,7 +53,7 @@ pub fn to_destination(table: &str, format: Format, destination: Option<&str>) ->
             write(
                 table,
                 format,
-                compression_of(name, format)?,
+                compression_of(names::unsealed(name), format)?,
                 &place::absolute(parent),
                 &FileName::Given(name.to_owned()),
             )
@@ -97,10 +102,12 @@ fn compression_of(name: &str, format: Format) -> Result<Compression> {
 }
 
 fn write(table: &str, format: Format, compression: Compression, directory: &Path, name: &FileName) -> Result<Exported> {
-    snapshot::require_writable()?;
+    snapshot::require_writable_files()?;
     let begun = Instant::now();
     let oid = ident::resolve(table)?;
     let directory = place::of_export(directory)?;
+    let recipients = recipients(oid, &directory, name)?;
+    let spools = place::of_spools(&directory, sealing::form(recipients.as_ref()))?;
     let _formats = Pinned::formats()?;
     let described = lock_and_describe(oid)?;
     let snapshot = Snapshot::push()?;
@@ -108,18 +115,21 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
         catalog::refuse_rewritten(&[oid])?;
     }
     let pool = pipeline::start_pool()?;
-    let data = pipeline::scan(&pool, &described, &Selection::default(), &[format], compression, &directory)?
+    let data = pipeline::scan(&pool, &described, &Selection::default(), &[format], compression, &spools)?
         .settle(&described)?;
     drop(snapshot);
 
     let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;
-    let mut staged = publish::stage(&directory, &names::encode(&described.name.name))?;
+    let staged = publish::stage(&directory, &names::encode(&described.name.name))?;
+    let mut out = Out::start(staged, recipients.as_ref())?;
     let mut compressor = Compressor::new(compression).map_err(publish::file_error)?;
-    let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut staged).map_err(publish::file_error)?;
+    let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut out).map_err(publish::file_error)?;
+    let (staged, end) = (out.finish()?, sealing::form(recipients.as_ref()).ending());
     let file = match name {
-        FileName::Given(name) => staged.publish(name)?,
+        FileName::Given(name) => staged.publish(&format!("{}{end}", names::unsealed(name)))?,
         FileName::Stamped { ending } => {
-            let named = names::export(&described.name.schema, &described.name.name, ending, Utc::now());
+            let ending = format!("{ending}{end}");
+            let named = names::export(&described.name.schema, &described.name.name, &ending, Utc::now());
             staged.publish_unique(named)?
         }
     };
@@ -135,8 +145,27 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     })
 }
 
+/// For whom the file is sealed: what lies below the backup directory for whom the table's backups are, and what is named so.
+fn recipients(table: pg_sys::Oid, directory: &Directory, name: &FileName) -> Result<Option<Recipients>> {
+    let asked = matches!(name, FileName::Given(name) if Form::of(name) == Form::Sealed);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if !asked && !real(directory.path()).starts_with(real(&settings::directory())) {
+        return Ok(None);
+    }
+    let files = match journal_encryption::is_log(table)? {
+        true => journal_encryption::files_of_log()?,
+        false => journal_encryption::files_of_tables(&[ident::name_of(table)?])?,
+    };
+    let recipients = keys::recipients(&files)?;
+    if asked && recipients.is_none() {
+        let reason = "it ends in .age, and neither a set of the table nor agent_backup.recipients_file names keys to encrypt for";
+        return Err(Error::InvalidOption { option: "destination", reason: reason.into() });
+    }
+    Ok(recipients)
+}
+
 /// Locks a table for reading, and says what it is under the active snapshot.
-pub fn lock_and_describe(oid: pgrx::pg_sys::Oid) -> Result<Table> {
+pub fn lock_and_describe(oid: pg_sys::Oid) -> Result<Table> {
     let display = ident::name_of(oid)?.display();
     lock::table_for_reading(oid, &display)?;
     catalog::describe(&[oid])?.remove(0)

@@ -19,7 +19,7 @@ use crate::run::pipeline::{self, Scanned};
 use crate::run::publish::Writing;
 use crate::run::say;
 use crate::server::snapshot;
-use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
+use crate::server::subtransaction::{Failure, attempt, is_for_the_call, is_lost_connection};
 use crate::table::catalog::{self, Table};
 use crate::table::select::Selection;
 
@@ -109,7 +109,12 @@ impl<'a, 'w> Reader<'a, 'w> {
         match scanned {
             Ok(scanned) => Ok(Progress::Scanned(Box::new(table), scanned)),
             Err(Failure { error: Some(error), code, .. }) if is_for_the_call(code) => Err(error),
-            Err(failure) => Ok(Progress::Ended(State::Failed(failure.message))),
+            Err(failure) => {
+                if is_lost_connection(failure.code) {
+                    say::connection_lost(&table.name.display());
+                }
+                Ok(Progress::Ended(State::Failed(failure.message)))
+            }
         }
     }
 

@@ -4,14 +4,17 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Once;
 
-use agent_backup_core::plan::names;
+use agent_backup_core::plan::names::{self, Form};
+use agent_backup_core::store::object::ObjectError;
 use agent_backup_core::store::{self, Directory, DirectoryLock, DirectoryRule, StoreError};
 use pgrx::{PgLogLevel, pg_sys};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
 use crate::run::erase::{pending, settle, tombstones};
+use crate::journal_offsite;
 use crate::run::removal;
+use crate::run::reseal::recover;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
 use crate::settings;
@@ -35,6 +38,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
     settle::directory(&directory)?;
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -48,6 +52,7 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
     settle::directory(&directory)?;
+    recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
 
@@ -96,6 +101,24 @@ pub fn for_reading(path: &Path) -> Result<Directory> {
     Ok(Directory::open(path, rule())?)
 }
 
+/// The caller may read backups from a place in a store: any, who may read server files; those that are a destination or
+/// were imported from, who may read the backup directory.
+pub fn require_store_reader(url: &str) -> Result<()> {
+    if privilege::is_file_reader() {
+        return Ok(());
+    }
+    if journal_offsite::is_known(url)? || settings::offsite_url().is_some_and(|known| is_below(url, &known)) {
+        return privilege::require_backup_reader(&settings::directory());
+    }
+    let (what, grantable) = ("read backups from", "pg_read_server_files");
+    Err(OffsiteError::MayNotReach { what, url: url.to_owned(), grantable }.into())
+}
+
+fn is_below(url: &str, known: &str) -> bool {
+    let known = known.trim_end_matches('/');
+    url.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Opens the directory of listed backups of a set to remove some of them, and keeps other writers out. The set's own lock is
 /// held by the caller. Errors: `Store` where it is not there or nothing can be removed from it, `Busy`.
 pub fn to_remove(path: &Path, set: &str) -> Result<(Directory, Rc<DirectoryLock>)> {
@@ -104,6 +127,20 @@ pub fn to_remove(path: &Path, set: &str) -> Result<(Directory, Rc<DirectoryLock>
     directory.check_writable()?;
     let lock = lock(&directory, set)?;
     Ok((directory, lock))
+}
+
+/// Where rows wait that were read and are in no file yet: beside it, or, where they will be sealed, where the server keeps
+/// its own temporary files.
+pub fn of_spools(beside: &Directory, form: Form) -> Result<Directory> {
+    match form {
+        Form::Plain => Ok(beside.clone()),
+        Form::Sealed => {
+            let path = settings::temporary_directory();
+            // It may be a link to a faster disk, as the server allows.
+            let path = path.canonicalize().unwrap_or(path);
+            Ok(Directory::open_or_create(&path, DirectoryRule::default())?)
+        }
+    }
 }
 
 /// The directory of a set, there or not.
@@ -121,7 +158,16 @@ fn open(path: &Path) -> Result<Directory> {
     Ok(Directory::open_or_create(path, rule())?)
 }
 
-fn rule() -> DirectoryRule {
+/// An error of a store: those of a directory are told as they are of any other.
+pub fn object_error(error: ObjectError) -> Error {
+    match error {
+        ObjectError::Local(error) => error.into(),
+        other => OffsiteError::Object(other).into(),
+    }
+}
+
+/// Where files of ours may be.
+pub fn rule() -> DirectoryRule {
     DirectoryRule {
         forbidden_root: Some(settings::data_directory()),
         allowed_below: vec![settings::default_directory()],

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::io;
 
 use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
-use agent_backup_core::plan::{Compression, names};
+use agent_backup_core::crypt::Recipients;
+use agent_backup_core::plan::Compression;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, Published, StagedFile, StoreError};
 use agent_backup_core::stream::{Spooled, StreamError};
 use chrono::{DateTime, Utc};
@@ -13,6 +15,7 @@ use chrono::{DateTime, Utc};
 use crate::error::{Error, Result};
 use crate::run::pipeline::Entry;
 use crate::run::say;
+use crate::run::sealing::{self, Out};
 use crate::server::failpoint;
 
 /// What came to be on disk.
@@ -28,7 +31,8 @@ pub struct Writing<'a> {
     set: &'a str,
     started: DateTime<Utc>,
     compression: Compression,
-    writer: ContainerWriter<StagedFile>,
+    form: Form,
+    writer: ContainerWriter<Out>,
 }
 
 impl<'a> Writing<'a> {
@@ -37,11 +41,11 @@ impl<'a> Writing<'a> {
         set: &'a str,
         started: DateTime<Utc>,
         compression: Compression,
+        recipients: Option<&Recipients>,
     ) -> Result<Self> {
-        // The container's writer hashes every byte that it writes.
-        let staged = stage(directory, &names::encode(set))?.hashed_by_caller();
-        let writer = ContainerWriter::new(staged, compression, started).map_err(container_error)?;
-        Ok(Writing { directory, set, started, compression, writer })
+        let out = start_container(directory, &names::encode(set), recipients)?;
+        let writer = ContainerWriter::new(out, compression, started).map_err(container_error)?;
+        Ok(Writing { directory, set, started, compression, form: sealing::form(recipients), writer })
     }
 
     /// Adds the data of the manifest's member number `member`.
@@ -71,8 +75,8 @@ impl<'a> Writing<'a> {
 
         let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
         failpoint::reach("publish")?;
-        let name = names::container(self.set, &suffix, self.compression);
-        let container = written.out.publish_hashed(&name, written.sha256)?;
+        let name = names::container(self.set, &suffix, self.compression, self.form);
+        let container = publish_container(written.out, &name, written.sha256)?;
         let unfinished = Unfinished::new(self.directory, "backup", &container.name);
         failpoint::reach("publish_manifest")?;
         let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
@@ -92,8 +96,9 @@ fn free_suffix(
 ) -> Result<String> {
     taken.extend(directory.list()?.into_iter().map(|file| file.name));
     let free = |suffix: &String| {
-        let container = names::container(set, suffix, compression);
-        !taken.contains(&OsString::from(container)) && !taken.contains(&OsString::from(names::manifest(suffix)))
+        let containers = [Form::Plain, Form::Sealed].map(|form| names::container(set, suffix, compression, form));
+        let mut files = containers.into_iter().chain([names::manifest(suffix)]);
+        files.all(|file| !taken.contains(&OsString::from(file)))
     };
     names::suffixes(started)
         .find(free)
@@ -126,6 +131,24 @@ impl Drop for Unfinished<'_> {
         {
             say::warning(&format!("could not remove the unfinished {} \"{name}\": {error}", self.what));
         }
+    }
+}
+
+/// A staged file for a container.
+pub fn start_container(directory: &Directory, hint: &str, recipients: Option<&Recipients>) -> Result<Out> {
+    let staged = stage(directory, hint)?;
+    match recipients {
+        // The container's writer hashes every byte that it writes.
+        None => Ok(Out::Plain(staged.hashed_by_caller())),
+        Some(_) => Out::start(staged, recipients),
+    }
+}
+
+/// Gives a container its name; `plain` is the SHA-256 of what was written into it.
+pub fn publish_container(out: Out, name: &str, plain: [u8; 32]) -> Result<Published> {
+    match out {
+        Out::Plain(staged) => Ok(staged.publish_hashed(name, plain)?),
+        sealed @ Out::Sealed(_) => Ok(sealed.finish()?.publish(name)?),
     }
 }
 

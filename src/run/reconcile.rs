@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::journal::{self, KnownFile};
 use crate::run::adopt::{self, Found, Pair};
 use crate::run::erase::{settle, tombstones};
+use crate::run::shelf::Shelf;
 use crate::run::{removal, say};
 use crate::server::facts;
 use crate::server::subtransaction::attempt;
@@ -78,11 +79,15 @@ impl Reconciler<'_> {
                 findings.push(unreadable(&file.name, "its container is missing".into()));
             }
         }
-        for backup in &self.known {
+        for backup in self.known.iter().filter(|backup| !removal::is_coming(self.directory, &backup.file_name)) {
             let file = Found { name: backup.file_name.clone(), size: 0 };
             findings.extend(self.one_of(&file, || self.listed(backup)));
         }
         Ok(findings)
+    }
+
+    fn shelf(&self) -> Shelf {
+        Shelf::Local(self.directory.clone())
     }
 
     /// A file that cannot be read or listed costs that file, and never the others or a backup.
@@ -106,7 +111,7 @@ impl Reconciler<'_> {
     /// A container that no row tells of.
     fn stray(&self, file: &Found, beside: &str, here: &Server) -> Result<Finding> {
         let (pair, action) = match self.find(beside) {
-            Some(beside) => (adopt::open(self.directory, file, beside)?, "adopted"),
+            Some(beside) => (adopt::open(&self.shelf(), file, beside)?, "adopted"),
             None => (adopt::complete(self.directory, file, beside)?, "completed"),
         };
         if self.elsewhere == Elsewhere::Report && !facts::is_same(here, &pair.manifest.server) {
@@ -116,7 +121,7 @@ impl Reconciler<'_> {
     }
 
     fn list(&self, file: &Found, pair: &Pair, action: &'static str) -> Result<Finding> {
-        let details = adopt::list(self.directory, pair)?;
+        let details = adopt::list(&self.shelf(), pair)?;
         let backup_id = Some(pair.manifest.backup_id.clone());
         Ok(Finding { file: file.name.clone(), backup_id, action, details })
     }
@@ -138,7 +143,7 @@ impl Reconciler<'_> {
                 if !backup.is_missing_files && !backup.lacks_entries {
                     return self.erased(backup);
                 }
-                let pair = adopt::open(self.directory, file, beside)?;
+                let pair = adopt::open(&self.shelf(), file, beside)?;
                 self.list(file, &pair, "restored").map(Some)
             }
             (Some(file), None) if !backup.is_missing_files => {
@@ -157,11 +162,11 @@ impl Reconciler<'_> {
     }
 }
 
-fn unreadable(file: &str, details: String) -> Finding {
+pub fn unreadable(file: &str, details: String) -> Finding {
     Finding { file: file.to_owned(), backup_id: None, action: "unreadable", details }
 }
 
-fn foreign(file: &Found, manifest: &Manifest) -> Finding {
+pub fn foreign(file: &Found, manifest: &Manifest) -> Finding {
     let Server { database, system_identifier, .. } = &manifest.server;
     Finding {
         file: file.name.clone(),

@@ -1,28 +1,61 @@
-//! Files that go when the transaction commits, as the server removes those of dropped tables: not before, for a rollback
-//! brings the rows back, and not without it. A crash in between leaves whole backups, which reconcile lists again.
+//! Files that go, or give way to others, when the transaction commits, as the server removes those of dropped tables: not
+//! before, for a rollback brings the rows back, and not without it. A crash in between leaves whole backups: those that
+//! should have gone are listed again by reconcile, and what should have given way does so before the next writer writes.
 
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
 
-use agent_backup_core::store::{Directory, DirectoryLock, Doomed, StoreError};
+use agent_backup_core::store::{Directory, DirectoryLock, Doomed, StoreError, Swap};
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::run::audit;
 use crate::server::{encoding, message};
 
-/// Backups of one directory that go. Its lock is held until they are gone.
+/// Backups of one directory that go or change. Its lock is held until that is done.
 struct Pending {
     /// Of the subtransaction that they go with, counted from the outermost.
     level: i32,
     directory: Directory,
     lock: Rc<DirectoryLock>,
-    doomed: Vec<Doomed>,
+    work: Work,
     /// What is said of a file that could not be removed: when it is known, texts cannot be converted any more.
     said: CString,
+}
+
+enum Work {
+    Remove(Vec<Doomed>),
+    Swap(Vec<Swap>),
+}
+
+impl Work {
+    fn do_in(&self, directory: &Directory) -> Vec<StoreError> {
+        match self {
+            Work::Remove(doomed) => directory.remove_backups(doomed),
+            Work::Swap(swaps) => swaps.iter().filter_map(|swap| directory.swap_in(swap).err()).collect(),
+        }
+    }
+
+    /// What was prepared for it goes; what cannot be removed, the next writer removes.
+    fn give_up_in(&self, directory: &Directory) {
+        if let Work::Swap(swaps) = self {
+            swaps.iter().filter_map(|swap| directory.drop_waiting(swap).err()).for_each(drop);
+        }
+    }
+
+    /// Of a file that could not be removed or renamed.
+    fn hint(&self) -> &'static CStr {
+        match self {
+            Work::Remove(_) => {
+                c"They are whole: agent_backup.reconcile() lists them again, and the next prune removes them."
+            }
+            Work::Swap(_) => c"They are whole: agent_backup.reconcile() puts the new files into place.",
+        }
+    }
 }
 
 thread_local! {
@@ -32,9 +65,17 @@ thread_local! {
 
 /// Puts backups on the list. Those that were put on it before go before.
 pub fn at_commit(directory: &Directory, lock: &Rc<DirectoryLock>, doomed: Vec<Doomed>) {
-    if doomed.is_empty() {
-        return;
+    if !doomed.is_empty() {
+        put_on_list(directory, lock, Work::Remove(doomed), "remove all pruned backups from");
     }
+}
+
+/// Puts backups on the list whose new files wait beside the old ones. Where the transaction is rolled back, the new ones go.
+pub fn swap_at_commit(directory: &Directory, lock: &Rc<DirectoryLock>, swap: Swap) {
+    put_on_list(directory, lock, Work::Swap(vec![swap]), "put new files into place in");
+}
+
+fn put_on_list(directory: &Directory, lock: &Rc<DirectoryLock>, work: Work, what: &str) {
     listen();
     let shown = directory.path().display();
     // SAFETY: both only touch this backend's state. The commit has to be on disk before the files go, whatever
@@ -43,17 +84,29 @@ pub fn at_commit(directory: &Directory, lock: &Rc<DirectoryLock>, doomed: Vec<Do
         pg_sys::ForceSyncCommit();
         pg_sys::GetCurrentTransactionNestLevel()
     };
-    let said = encoding::c_string_to_show(&format!("could not remove all pruned backups from \"{shown}\""));
-    let pending = Pending { level, directory: directory.clone(), lock: Rc::clone(lock), doomed, said };
+    let said = encoding::c_string_to_show(&format!("could not {what} \"{shown}\""));
+    let pending = Pending { level, directory: directory.clone(), lock: Rc::clone(lock), work, said };
     PENDING.with_borrow_mut(|all| all.push(pending));
 }
 
 /// Whether a file of a directory is on the list: it is no stray.
 pub fn is_going(directory: &Directory, name: &str) -> bool {
-    let has = |doomed: &Doomed| doomed.manifest == name || doomed.data == name;
-    PENDING.with_borrow(|all| {
-        all.iter().any(|pending| pending.directory.is_same(directory) && pending.doomed.iter().any(has))
+    is_pending(directory, |work| match work {
+        Work::Remove(doomed) => doomed.iter().any(|doomed| doomed.manifest == name || doomed.data == name),
+        Work::Swap(swaps) => swaps.iter().any(|swap| swap.concerns(name)),
     })
+}
+
+/// Whether a file of a directory that the catalogue lists takes its name, or its place, when the transaction commits.
+pub fn is_coming(directory: &Directory, name: &str) -> bool {
+    is_pending(directory, |work| match work {
+        Work::Remove(_) => false,
+        Work::Swap(swaps) => swaps.iter().any(|swap| swap.becomes == name),
+    })
+}
+
+fn is_pending(directory: &Directory, concerns: impl Fn(&Work) -> bool) -> bool {
+    PENDING.with_borrow(|all| all.iter().any(|pending| pending.directory.is_same(directory) && concerns(&pending.work)))
 }
 
 /// The lock of a directory, if this transaction holds it for files on the list.
@@ -75,7 +128,11 @@ fn listen() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     match event {
-        pg_sys::XactEvent::XACT_EVENT_COMMIT => remove_all(),
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            // Others need not wait until the files are gone.
+            audit::let_go();
+            remove_all();
+        }
         pg_sys::XactEvent::XACT_EVENT_ABORT => forget_from(0),
         // What is prepared is committed by another session, which has no list.
         pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if PENDING.with_borrow(|all| !all.is_empty()) => {
@@ -105,32 +162,38 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
 
 /// What a subtransaction that is rolled back wanted gone stays, and what those within it did.
 fn forget_from(level: i32) {
-    PENDING.with_borrow_mut(|all| all.retain(|pending| pending.level < level));
+    let given_up: Vec<Pending> =
+        PENDING.with_borrow_mut(|all| all.extract_if(.., |pending| pending.level >= level).collect());
+    let removed = catch_unwind(AssertUnwindSafe(|| {
+        given_up.iter().for_each(|pending| pending.work.give_up_in(&pending.directory));
+    }));
+    if removed.is_err() {
+        eprintln!("agent_backup: files of a backup that was rolled back could not be removed");
+    }
 }
 
 /// The transaction has committed: an error would take the server down, and none leaves this.
 fn remove_all() {
     let removed = catch_unwind(|| {
         for pending in PENDING.take() {
-            for error in pending.directory.remove_backups(&pending.doomed) {
-                warn(&pending.said, &error);
+            for error in pending.work.do_in(&pending.directory) {
+                warn(&pending.said, &error, pending.work.hint());
             }
         }
     });
     if removed.is_err() {
         // The standard error of a backend is the server's log.
-        eprintln!("agent_backup: pruned backups could not be removed");
+        eprintln!("agent_backup: files of backups could not be removed or renamed");
     }
 }
 
 /// Tells of a file that stays, in letters that need no conversion.
-fn warn(said: &CString, error: &StoreError) {
+fn warn(said: &CString, error: &StoreError, hint: &CStr) {
     let why = error.errno().map(|errno| std::io::Error::from_raw_os_error(errno).kind().to_string());
     let mut text = said.as_bytes().to_vec();
     text.extend(b": ");
     text.extend(why.unwrap_or_else(|| "its name is not acceptable".to_owned()).bytes());
     let Ok(text) = CString::new(text) else { return };
-    let hint = c"They are whole: agent_backup.reconcile() lists them again, and the next prune removes them.";
     // A broken list of messages must not keep other files from going.
     if catch_unwind(AssertUnwindSafe(|| message::say_as_it_is(PgLogLevel::WARNING, &text, hint))).is_err() {
         eprintln!("agent_backup: {}", text.to_string_lossy());

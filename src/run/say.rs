@@ -27,6 +27,14 @@ pub fn table_failed(table: &str, reason: &str) {
     warning(&format!("{table}: {reason}"));
 }
 
+/// A connection of a table to its server broke while it was read.
+pub fn connection_lost(table: &str) {
+    warning(&format!(
+        "{table}: the connection to its server broke, so this server refuses to commit what this transaction wrote; the \
+         backup of the other tables stays, and the next one of the set, or agent_backup.reconcile(), lists it as incomplete"
+    ));
+}
+
 /// Tells of something that was done on the way.
 pub fn notice(text: &str) {
     message::say(PgLogLevel::NOTICE, text);
@@ -35,6 +43,14 @@ pub fn notice(text: &str) {
 /// Tells of something that went wrong and is not the end of the call.
 pub fn warning(text: &str) {
     message::say(PgLogLevel::WARNING, text);
+}
+
+/// A backup that a standby made.
+pub fn not_listed(set: &str, backup_id: &str) {
+    let call = format!("SELECT * FROM agent_backup.reconcile({})", crate::ident::literal(set));
+    notice(&format!(
+        "backup {backup_id} was made on a standby, which lists nothing: where the primary sees these files, it does with {call}"
+    ));
 }
 
 /// A verification that leaves no trace in the catalogue.

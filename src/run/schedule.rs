@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal;
 use crate::journal_jobs::{self, Scheduled};
+use crate::run::offsite::destination;
 use crate::run::say;
 use crate::server::cron::{CronJob, NewJob, PgCron};
 use crate::server::{privilege, snapshot};
@@ -34,7 +35,7 @@ pub fn schedule(set: &str, wanted: &Wanted) -> Result<Vec<Changed>> {
     let cron = PgCron::find()?;
     check(wanted, cron.dialect)?;
     if wanted.iter().any(|(job, schedule)| *job == Job::Offsite && schedule.is_some()) {
-        return Err(Error::NoOffsite { set: set.to_owned() });
+        destination::require_any(set)?;
     }
     let changed = apply(set, wanted, &cron)?;
     if let Some(daily) = changed.iter().find(|changed| changed.job == Job::Daily) {

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use agent_backup_core::container::manifest::{Member, MemberStatus};
 use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Manifest};
 use agent_backup_core::plan::Format;
-use agent_backup_core::store::Directory;
+use agent_backup_core::plan::names::Form;
+use agent_backup_core::store::swap;
 use agent_backup_core::stream::sha256_hex;
 
-use crate::error::{EraseError, Error, Result};
+use crate::error::{EncryptionError, EraseError, Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
-use crate::run::{blob, erase, place};
+use crate::journal_offsite;
+use crate::run::offsite::upload::unless_cancelled;
+use crate::run::shelf::{self, Shelf};
+use crate::run::{blob, erase, place, say};
 use crate::server::privilege;
 
 /// What means the newest complete backup of a set.
@@ -42,8 +46,10 @@ impl Location {
 /// An open backup whose manifest was read and checked.
 pub struct Source {
     pub container: Arc<Container<Blob>>,
+    /// The bytes as they are stored, which may be sealed.
+    pub stored: Blob,
     pub location: Location,
-    pub directory: Directory,
+    pub directory: Shelf,
 }
 
 /// Finds a backup of a set by `latest`, its id, or a path (relative ones are below the set's directory), then a file
@@ -78,23 +84,81 @@ pub fn locate(backup: &str, set: &str) -> Result<Location> {
 }
 
 /// Opens what `locate` found. Its manifest is the very one that the catalogue lists. Errors: `Store` (missing, no
-/// permission), `Damaged`, `Swapped`.
+/// permission), `Damaged`, `Swapped`, and, of an encrypted one, those of `blob::opened`.
 pub fn open(location: Location) -> Result<Source> {
-    let directory = place::for_reading(&location.directory)?;
-    if erase::pending::changes(&directory, &location.file_name) {
-        let backup = location.listed.map_or(location.file_name, |listed| listed.backup_id);
-        return Err(EraseError::Pending { backup }.into());
+    let (location, directory, stored) = reach(location)?;
+    match open_stored(&location, &directory, stored) {
+        Err(error @ (Error::Swapped { .. } | Error::Encryption(_))) => {
+            // It is listed as it was sealed anew, and its new files have not taken their names yet.
+            match directory.blob(&swap::waiting(&location.file_name)) {
+                Ok(waiting) => open_stored(&location, &directory, waiting),
+                Err(_) => Err(error),
+            }
+        }
+        opened => opened,
     }
-    erase::settle::file(&directory, &location.file_name)?;
-    let file = blob::of_file(&directory, &location.file_name)?;
+}
+
+fn open_stored(location: &Location, directory: &Shelf, stored: Blob) -> Result<Source> {
+    let (location, directory) = (location.clone(), directory.clone());
     let shown = location.path().display().to_string();
-    let container = Container::open(file).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
+    let plain = blob::opened(stored.clone(), &shown);
+    directory.trouble()?;
+    let container = Container::open(plain?).map_err(|problem| Error::Damaged { file: shown.clone(), problem });
+    directory.trouble()?;
+    let container = container?;
+    if container.manifest.encryption.is_some() && Form::of(&shown) == Form::Plain {
+        return Err(EncryptionError::Downgraded { file: shown, told: "its manifest" }.into());
+    }
     if let Some(listed) = &location.listed
         && !is_listed(&container, listed)
     {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
-    Ok(Source { container: Arc::new(container), location, directory })
+    Ok(Source { container: Arc::new(container), stored, location, directory })
+}
+
+/// The stored bytes of a backup where it stands, or, where its file is gone, those of a copy of it in a store.
+fn reach(location: Location) -> Result<(Location, Shelf, Blob)> {
+    let open = |location: &Location| {
+        let shelf = Shelf::open(&location.directory)?;
+        if let Shelf::Local(directory) = &shelf {
+            if erase::pending::changes(directory, &location.file_name) {
+                let backup = location.listed.as_ref().map_or(&location.file_name, |listed| &listed.backup_id);
+                return Err(EraseError::Pending { backup: backup.clone() }.into());
+            }
+            erase::settle::file(directory, &location.file_name)?;
+        }
+        let stored = match shelf.blob(&location.file_name) {
+            Err(error) if shelf::is_missing(&error) => {
+                shelf.blob(&swap::waiting(&location.file_name)).map_err(|_| error)?
+            }
+            stored => stored?,
+        };
+        Ok((shelf, stored))
+    };
+    let missing = match open(&location) {
+        Ok((shelf, stored)) => return Ok((location, shelf, stored)),
+        Err(error) if shelf::is_missing(&error) => error,
+        Err(error) => return Err(error),
+    };
+    let Some(listed) = &location.listed else { return Err(missing) };
+    for (destination, key) in journal_offsite::copies_of(&listed.backup_id)? {
+        let (below, name) = key.rsplit_once('/').unwrap_or(("", &key));
+        let copy = Location {
+            listed: location.listed.clone(),
+            directory: PathBuf::from(format!("{destination}/{below}")),
+            file_name: name.to_owned(),
+        };
+        match open(&copy) {
+            Ok((shelf, stored)) => {
+                say::notice(&format!("{missing}; its copy \"{}\" is read", copy.path().display()));
+                return Ok((copy, shelf, stored));
+            }
+            Err(error) => say::warning(&format!("{}: {}", copy.path().display(), unless_cancelled(error)?)),
+        }
+    }
+    Err(missing)
 }
 
 /// Whether a container is what the catalogue lists, or what erasures made of that: the catalogue may have been brought back
@@ -129,13 +193,22 @@ impl Source {
         &self.container.manifest
     }
 
+    /// Whether its bytes are stored sealed.
+    pub fn is_sealed(&self) -> bool {
+        Form::of(&self.location.file_name) == Form::Sealed
+    }
+
     pub fn id(&self) -> &str {
         &self.manifest().backup_id
     }
 
     /// The error for damage of this backup's container.
     pub fn damaged(&self, problem: ContainerError) -> Error {
-        Error::Damaged { file: self.location.path().display().to_string(), problem }
+        // What a store could not give is no damage.
+        self.directory
+            .trouble()
+            .err()
+            .unwrap_or_else(|| Error::Damaged { file: self.location.path().display().to_string(), problem })
     }
 
     /// The tables that are in it, with their numbers.
@@ -168,11 +241,7 @@ impl Source {
     /// The manifest beside the container is there and is the same. Errors: `Store`, `Swapped`.
     pub fn check_beside(&self) -> Result<()> {
         let Some(listed) = &self.location.listed else { return Ok(()) };
-        let mut bytes = Vec::new();
-        let file = self.directory.open_file(&listed.manifest_name)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, MANIFEST_LIMIT), &mut bytes)
-            .map_err(|source| ContainerError::Read { what: "the manifest".into(), source })
-            .map_err(|problem| Error::Damaged { file: listed.manifest_name.clone(), problem })?;
+        let bytes = self.directory.read(&listed.manifest_name)?;
         if bytes == self.container.manifest_bytes {
             return Ok(());
         }
@@ -183,9 +252,6 @@ impl Source {
         }
     }
 }
-
-/// Bytes of the largest manifest that is read.
-const MANIFEST_LIMIT: u64 = 1 << 30;
 
 /// The name that a member had.
 pub fn name_of(member: &Member) -> TableName {

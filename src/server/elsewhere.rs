@@ -1,6 +1,8 @@
 //! One statement in another database of the cluster, or in a transaction of its own: a background worker is started for
 //! it. The statement and its answer travel in a segment of shared memory that both let go of at the end.
 
+use std::panic::AssertUnwindSafe;
+
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
@@ -12,6 +14,7 @@ use crate::pg_compat;
 use crate::server::encoding;
 use crate::server::message;
 use crate::server::sql::{self, Texts};
+use crate::server::subtransaction::report_of;
 
 /// A database and the role to be there; it must have LOGIN and CONNECT.
 #[derive(Debug, Clone, Copy)]
@@ -181,48 +184,66 @@ pub extern "C-unwind" fn agent_backup_elsewhere(segment: pg_sys::Datum) {
 
 /// The statement in a transaction; what an error says comes after its rollback, when the catalogue can be read.
 fn answer(statement: &str) -> Answer {
-    let done = PgTryBuilder::new(|| {
+    match in_transaction(|| sql::texts(statement)) {
+        Ok(rows) => Answer::Rows(rows),
+        Err(failed) => Answer::Error { message: failed.message(), code: failed.code(), hint: failed.hint() },
+    }
+}
+
+/// Does work in a transaction of a worker, which is committed or rolled back.
+pub fn in_transaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
+    let done = PgTryBuilder::new(AssertUnwindSafe(|| {
         // SAFETY: as a session does around a statement; an error is rolled back below.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let rows = sql::texts(statement)?;
+        let value = work()?;
         // SAFETY: as above.
         unsafe {
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
         }
-        Ok(rows)
-    })
+        Ok(value)
+    }))
     .catch_others(|caught| Err(Failed::Server(caught)))
     .execute();
-    let failed = match done {
-        Ok(rows) => return Answer::Rows(rows),
-        Err(failed) => failed,
-    };
-    // SAFETY: ends the transaction that failed.
-    unsafe { pg_sys::AbortCurrentTransaction() };
-    match failed {
-        Failed::Ours(error) => {
-            Answer::Error { message: error.to_string(), code: error.code() as i32, hint: error.hint() }
-        }
-        Failed::Server(
-            CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic { ereport: report, .. },
-        ) => Answer::Error {
-            message: message::original(&report),
-            code: report.sql_error_code() as i32,
-            hint: report.hint().map(str::to_owned),
-        },
+    if done.is_err() {
+        // SAFETY: ends the transaction that failed.
+        unsafe { pg_sys::AbortCurrentTransaction() };
     }
+    done
 }
 
-enum Failed {
+/// Why it was rolled back. Its texts are asked for after that, when the catalogue can be read.
+pub enum Failed {
     Ours(Error),
     Server(CaughtError),
+}
+
+impl Failed {
+    pub fn message(&self) -> String {
+        match self {
+            Failed::Ours(error) => error.to_string(),
+            Failed::Server(caught) => message::original(report_of(caught)),
+        }
+    }
+
+    /// SQLSTATE, as the server has it.
+    pub fn code(&self) -> i32 {
+        match self {
+            Failed::Ours(error) => error.code() as i32,
+            Failed::Server(caught) => report_of(caught).sql_error_code() as i32,
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Failed::Ours(error) => error.hint(),
+            Failed::Server(caught) => report_of(caught).hint().map(str::to_owned),
+        }
+    }
 }
 
 impl From<Error> for Failed {

@@ -1,6 +1,6 @@
 //! Locks that die with their holder: one per backup set (a session advisory lock, seen in `pg_locks`), one per table.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use agent_backup_core::plan::jobs::Job;
 use pgrx::pg_sys;
@@ -34,6 +34,11 @@ impl SetLock {
     /// The same for the incrementals of the set, which a backup of it does not keep out.
     pub fn of_incrementals(set: &str) -> Result<Self> {
         Self::acquire_key(set, key(&format!("{set}/incremental")))
+    }
+
+    /// The same for the copies of the set in other places.
+    pub fn of_copies(set: &str) -> Result<Self> {
+        Self::acquire_key(set, key(&format!("{set}/copies")))
     }
 
     fn acquire_key(set: &str, key: u32) -> Result<Self> {
@@ -100,6 +105,32 @@ impl Drop for SetLock {
         // SAFETY: releases what `acquire` took; also while an error unwinds, since a session lock survives an abort.
         unsafe { pg_sys::LockRelease(&self.tag, pg_sys::ExclusiveLock as i32, true) };
     }
+}
+
+thread_local! {
+    /// Whether this session holds the lock of the chain of acts.
+    static HOLDS_CHAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes the lock of the chain of acts: until it is released, and not only until the transaction ends, so that it can be
+/// released before what else a commit does.
+pub fn take_chain() {
+    // SAFETY: the tag is whole; the wait answers interrupts.
+    unsafe { pg_sys::LockAcquire(&chain_tag(), pg_sys::ExclusiveLock as i32, true, false) };
+    HOLDS_CHAIN.set(true);
+}
+
+/// Releases it, if this session holds it.
+pub fn release_chain() {
+    if HOLDS_CHAIN.replace(false) {
+        // SAFETY: releases what `take_chain` took.
+        unsafe { pg_sys::LockRelease(&chain_tag(), pg_sys::ExclusiveLock as i32, true) };
+    }
+}
+
+/// No lock that SQL can take, nor any of a set, has a fourth field of 3.
+fn chain_tag() -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG { locktag_field4: 3, ..advisory_tag(0) }
 }
 
 /// The second key of a set's advisory lock.

@@ -57,12 +57,13 @@ pub fn say(level: PgLogLevel, text: &str) {
     unsafe { pg_sys::ThrowErrorData(&mut data) }
 }
 
-/// A line for a person in the letters of the database already, where nothing can be looked up to convert it.
+/// A line for a person in the letters of the database already, where nothing can be looked up to convert it; without a hint
+/// where that is empty.
 pub fn say_as_it_is(level: PgLogLevel, text: &CStr, hint: &CStr) {
     let mut data = ErrorData {
         elevel: level as c_int,
         message: text.as_ptr().cast_mut(),
-        hint: hint.as_ptr().cast_mut(),
+        hint: if hint.is_empty() { std::ptr::null_mut() } else { hint.as_ptr().cast_mut() },
         ..ErrorData::default()
     };
     // SAFETY: as for `say`.

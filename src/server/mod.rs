@@ -8,6 +8,8 @@ pub mod elsewhere;
 pub mod encoding;
 pub mod facts;
 pub mod failpoint;
+pub mod foreign; // options of foreign servers
+pub mod interrupt; // … while a library blocks
 pub mod lock;
 pub mod message;
 pub mod pin;

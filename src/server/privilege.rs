@@ -4,14 +4,21 @@ use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
 
-use crate::error::{Error, Result};
+use crate::error::evidence::EvidenceError;
+use crate::error::{EncryptionError, Error, Result};
 use crate::{ident, settings};
 
+/// Who reads backups and restores from them. What it may call is a matter of grants, see sql/99_access.sql.
+const RESTORER: &str = "agent_backup_restorer";
+
+/// Who reads what was done, and changes nothing.
+const AUDITOR: &str = "agent_backup_auditor";
+
 /// The caller may write a file at `path`: a superuser, a member of `pg_write_server_files`, or, inside the backup
-/// directory, a member of `agent_backup.directory_role`.
+/// directory, a member of `agent_backup.directory_role` or of the restorer, which saves what it is about to overwrite.
 pub fn require_file_writer(path: &Path) -> Result<()> {
     let inside = leads_to(path).starts_with(leads_to(&settings::directory()));
-    if is_file_writer() || (inside && is_directory_role()) {
+    if is_file_writer() || (inside && (is_directory_role() || is_member(RESTORER))) {
         return Ok(());
     }
     let role = settings::directory_role().filter(|role| inside && ident::role_oid(role).is_some());
@@ -23,10 +30,7 @@ pub fn require_file_writer(path: &Path) -> Result<()> {
 
 /// The caller may read the backup at `path`: a superuser, a member of `pg_read_server_files`, or who may write there.
 pub fn require_backup_reader(path: &Path) -> Result<()> {
-    // SAFETY: looks up the catalogue for the current user.
-    let reads =
-        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) };
-    if reads {
+    if is_file_reader() {
         return Ok(());
     }
     require_file_writer(path).map_err(|error| match error {
@@ -36,6 +40,11 @@ pub fn require_backup_reader(path: &Path) -> Result<()> {
         },
         other => other,
     })
+}
+
+/// The caller may look at the directory of the backups, though not into them: who may read them, or an auditor.
+pub fn require_overseer() -> Result<()> {
+    if is_member(AUDITOR) { Ok(()) } else { require_backup_reader(&settings::directory()) }
 }
 
 /// Where a path leads, of which the last components may not exist yet: a link inside the directory can lead out of it.
@@ -54,6 +63,35 @@ pub fn require_operator() -> Result<()> {
     }
     let role = settings::directory_role().unwrap_or_else(|| "pg_write_server_files".to_owned());
     Err(Error::MayNotConfigure { grantable: ident::quote(&role) })
+}
+
+/// The caller may say for whom backups are encrypted, by a file on the server: a superuser or a member of
+/// `pg_read_server_files`, who is also an operator.
+pub fn require_key_chooser() -> Result<()> {
+    require_operator()?;
+    if is_file_reader() { Ok(()) } else { Err(EncryptionError::MayNotChange.into()) }
+}
+
+/// The caller may read any file of the server.
+pub fn is_file_reader() -> bool {
+    // SAFETY: looks up the catalogue for the current user.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
+}
+
+/// Role whose members read the catalogue, the logs and the evidence, and change nothing.
+const AUDITOR: &str = "agent_backup_auditor";
+
+/// The caller may read all that is told of backups: an auditor, or who may change sets.
+pub fn require_auditor() -> Result<()> {
+    let auditor = ident::role_oid(AUDITOR);
+    // SAFETY: looks up the catalogue for the current user; the role exists.
+    let is_auditor = auditor.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) });
+    if is_auditor || is_file_writer() || is_directory_role() {
+        return Ok(());
+    }
+    let operator = || settings::directory_role().map_or("pg_write_server_files".into(), |role| ident::quote(&role));
+    let grantable = auditor.map_or_else(operator, |_| AUDITOR.to_owned());
+    Err(EvidenceError::MayNotRead { grantable }.into())
 }
 
 /// The caller may read all rows of a table: SELECT on it, and no policy that would hide rows (T73).
@@ -91,7 +129,8 @@ pub fn require_still_definer(role: &str, owner: pg_sys::Oid, display: &str) -> R
     Err(Error::DefinerLost { table: display.to_owned(), role: role.to_owned() })
 }
 
-fn is_file_writer() -> bool {
+/// The caller may write any file of the server.
+pub fn is_file_writer() -> bool {
     // SAFETY: looks up the catalogue for the current user.
     unsafe {
         pg_sys::superuser()
@@ -100,9 +139,12 @@ fn is_file_writer() -> bool {
 }
 
 fn is_directory_role() -> bool {
-    let role = settings::directory_role().and_then(|role| ident::role_oid(&role));
+    settings::directory_role().is_some_and(|role| is_member(&role))
+}
+
+fn is_member(role: &str) -> bool {
     // SAFETY: as above; the role exists.
-    role.is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
+    ident::role_oid(role).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) })
 }
 
 /// The caller has the rights of the table's owner, which replacing its rows asks for, as TRUNCATE and REFRESH do.

@@ -28,6 +28,11 @@ impl Progress {
         Self::show_as(table, COMMAND_FROM, TYPE_CALLBACK, bytes)
     }
 
+    /// Starts the row for a file of `bytes` bytes that is sent elsewhere; it names no table.
+    pub fn sending(bytes: i64) -> Self {
+        Self::show_as(pg_sys::InvalidOid, COMMAND_TO, TYPE_CALLBACK, bytes)
+    }
+
     fn show_as(table: pg_sys::Oid, command: i64, kind: i64, bytes: i64) -> Self {
         // SAFETY: writes this backend's own status entry.
         unsafe {

@@ -47,11 +47,23 @@ pub fn require_writable() -> Result<()> {
     read_only().map_or(Ok(()), |reason| Err(Error::ReadOnly { reason }))
 }
 
+/// Refuses to write files in a transaction that only reads. On a standby each does, and files are no rows: there they may
+/// be written.
+pub fn require_writable_files() -> Result<()> {
+    if is_standby() { Ok(()) } else { require_writable() }
+}
+
+/// Whether this server follows another one, so that no row can be written.
+pub fn is_standby() -> bool {
+    // SAFETY: looks at this backend's state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// Where nothing may be written, in words; none where all may.
 pub fn read_only() -> Option<&'static str> {
-    // SAFETY: both look at this backend's state.
-    let (standby, transaction) = unsafe { (pg_sys::RecoveryInProgress(), pg_sys::XactReadOnly) };
-    match (standby, transaction) {
+    // SAFETY: reads a plain variable of this backend.
+    let transaction = unsafe { pg_sys::XactReadOnly };
+    match (is_standby(), transaction) {
         (true, _) => Some("on a standby"),
         (false, true) => Some("in a read-only transaction"),
         (false, false) => None,

@@ -125,6 +125,25 @@ impl Field for String {
     }
 }
 
+/// A text that is only shown to people, as `Row::shown` has it.
+pub struct Shown(pub String);
+
+impl Field for Shown {
+    type Datum = Raw;
+
+    fn of(raw: Raw) -> Result<Self> {
+        Ok(Shown(encoding::shown(&raw.0)))
+    }
+}
+
+impl Field for Vec<Shown> {
+    type Datum = Vec<Raw>;
+
+    fn of(raw: Vec<Raw>) -> Result<Self> {
+        raw.into_iter().map(Shown::of).collect()
+    }
+}
+
 impl Field for Vec<String> {
     type Datum = Vec<Raw>;
 

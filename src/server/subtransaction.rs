@@ -86,7 +86,11 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Outcome<T> {
     }))
     .catch_others(|caught| {
         let report = report_of(&caught);
-        if is_for_the_call(report.sql_error_code()) { Outcome::ForTheCall(caught) } else { Outcome::Server(caught) }
+        if is_for_the_call(report.sql_error_code()) && !is_of_another_server(report) {
+            Outcome::ForTheCall(caught)
+        } else {
+            Outcome::Server(caught)
+        }
     })
     .execute()
 }
@@ -104,7 +108,26 @@ pub fn is_for_the_call(code: PgSqlErrorCode) -> bool {
     )
 }
 
-fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
+/// What a foreign server says of itself, a shutdown or a cancel there, concerns what is read from it.
+fn is_of_another_server(report: &ErrorReportWithLevel) -> bool {
+    report.function_name().is_some_and(|function| function.starts_with("pgfdw_"))
+}
+
+/// Whether a connection to another server broke that was in use: the server then refuses to commit.
+pub fn is_lost_connection(code: PgSqlErrorCode) -> bool {
+    use PgSqlErrorCode::*;
+    matches!(
+        code,
+        ERRCODE_CONNECTION_FAILURE
+            | ERRCODE_CONNECTION_DOES_NOT_EXIST
+            | ERRCODE_CONNECTION_EXCEPTION
+            | ERRCODE_ADMIN_SHUTDOWN
+            | ERRCODE_CRASH_SHUTDOWN
+    )
+}
+
+/// What an error that was caught says.
+pub fn report_of(caught: &CaughtError) -> &ErrorReportWithLevel {
     match caught {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)

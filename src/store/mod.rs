@@ -17,6 +17,7 @@ mod removal; // backups: the manifest first
 mod rule; // which paths, names and directories are acceptable
 mod space; // room on the disk
 mod staged; // StagedFile: write, then publish
+pub mod swap; // new files of a backup in place of the old ones
 mod system; // the user that the server runs as
 
 #[cfg(test)]
@@ -30,4 +31,5 @@ pub use removal::Doomed;
 pub use rule::DirectoryRule;
 pub use space::{Space, bytes_below};
 pub use staged::{Published, StagedFile, reserve};
+pub use swap::Swap;
 pub use system::{may_write, system_user};

@@ -32,7 +32,7 @@ impl Directory {
         let mut errors = Vec::new();
         let mut gone = Vec::new();
         for backup in doomed {
-            match self.unlink(&backup.manifest) {
+            match self.forget(&backup.manifest) {
                 Ok(()) => gone.push(&backup.data),
                 Err(error) => errors.push(error),
             }
@@ -45,12 +45,13 @@ impl Directory {
             errors.push(error);
             return errors;
         }
-        errors.extend(gone.into_iter().filter_map(|data| self.unlink(data).err()));
+        errors.extend(gone.into_iter().filter_map(|data| self.forget(data).err()));
         errors.extend(self.sync().err());
         errors
     }
 
-    fn unlink(&self, name: &str) -> Result<(), StoreError> {
+    /// Removes an entry; what is gone already is fine.
+    pub(super) fn forget(&self, name: &str) -> Result<(), StoreError> {
         check_name(name)?;
         match unlinkat(self, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),

@@ -52,6 +52,13 @@ pub struct Published {
     pub inode: u64,
 }
 
+impl Published {
+    /// The SHA-256 in hex.
+    pub fn sha256_hex(&self) -> String {
+        hex::encode(self.sha256)
+    }
+}
+
 impl StagedFile {
     pub(super) fn create(directory: Directory, hint: &str) -> Result<Self, StoreError> {
         let (name, file) = create_exclusive(&directory, hint)?;

@@ -96,15 +96,15 @@ fn an_identity_file_is_read_only_if_nobody_else_can_read_it() {
     let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     for mode in [0o644, 0o640, 0o604, 0o620] {
         set_mode(mode);
-        assert!(matches!(Identities::from_file(&path), Err(CryptError::IdentityFile { .. })), "{mode:o}");
+        assert!(matches!(Identities::from_file(&path), Err(CryptError::KeyFile { .. })), "{mode:o}");
     }
     for mode in [0o600, 0o400] {
         set_mode(mode);
         assert_eq!(Identities::from_file(&path).unwrap().key_ids(), key.recipients().key_ids());
     }
-    assert!(matches!(Identities::from_file(&link), Err(CryptError::IdentityFile { .. })));
-    assert!(matches!(Identities::from_file(directory.path()), Err(CryptError::IdentityFile { .. })));
-    assert!(matches!(Identities::from_file(&directory.path().join("none")), Err(CryptError::CannotRead { .. })));
+    assert!(matches!(Identities::from_file(&link), Err(CryptError::KeyFile { .. })));
+    assert!(matches!(Identities::from_file(directory.path()), Err(CryptError::KeyFile { .. })));
+    assert!(matches!(Identities::from_file(&directory.path().join("none")), Err(CryptError::CannotRead(_))));
 }
 
 #[test]
@@ -119,13 +119,37 @@ fn nothing_shows_a_secret_key() {
 }
 
 #[test]
-fn other_recipients_can_be_given_a_file() {
-    let (old, new) = (key(), key());
-    let content = plain(200_000);
-    let opened = open(&seal(&content, &old.recipients()), &old).unwrap();
-    let resealed = reseal(&opened, &new.recipients(), Vec::new(), &mut || Ok(())).unwrap();
-    assert_eq!(read_all(&open(&resealed, &new).unwrap()).unwrap(), content);
-    assert!(matches!(open(&resealed, &old), Err(CryptError::WrongKey { .. })));
-    let stopped = reseal(&opened, &new.recipients(), Vec::new(), &mut || Err(io::ErrorKind::Interrupted.into()));
-    assert!(matches!(stopped, Err(CryptError::Io(_))));
+fn a_recipients_file_is_read_only_if_nobody_else_can_write_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recipients");
+    let key = key();
+    std::fs::write(&path, format!("# ours\n{}\n", key.recipient)).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o620, 0o602, 0o666] {
+        set_mode(mode);
+        assert!(matches!(Recipients::from_file(&path), Err(CryptError::KeyFile { .. })), "{mode:o}");
+    }
+    set_mode(0o644);
+    assert_eq!(Recipients::from_file(&path).unwrap().key_ids(), key.recipients().key_ids());
+    let relative = Recipients::from_file(std::path::Path::new("recipients"));
+    assert!(matches!(relative, Err(CryptError::KeyFile { reason: "its path is not absolute", .. })));
+    assert!(matches!(Recipients::from_file(&directory.path().join("none")), Err(CryptError::CannotRead(_))));
+}
+
+#[test]
+fn recipients_of_two_files_are_joined_each_once() {
+    let (one, two) = (key(), key());
+    let both = one.recipients().and(two.recipients()).and(one.recipients());
+    assert_eq!(both.key_ids(), [one.recipients().key_ids(), two.recipients().key_ids()].concat());
+}
+
+#[test]
+fn a_text_is_sealed_as_text_and_opened() {
+    let (key, other) = (key(), key());
+    let text = seal_text(b"[\"7\"]", &key.recipients()).unwrap();
+    assert!(text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") && text.is_ascii(), "{text}");
+    assert_eq!(open_text(&text, &key.identities()).unwrap(), b"[\"7\"]");
+    assert!(matches!(open_text(&text, &other.identities()), Err(CryptError::WrongKey { .. })));
+    let altered = text.replacen(&text[200..201], if &text[200..201] == "A" { "B" } else { "A" }, 1);
+    assert!(open_text(&altered, &key.identities()).is_err() && open_text("", &key.identities()).is_err());
 }

@@ -171,6 +171,7 @@ fn forward(table: &str, moment: &Moment, doing: Doing) -> Result<Report> {
         safety_backup: false,
         allow_drift: false,
         count_rows: false,
+        told_by: &[],
         is_drill: false,
     };
     let mut steps = if doing == Doing::Plan { restore::show(&request)? } else { restore::run(&request, None)? };

@@ -9,6 +9,7 @@ use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
 use crate::journal::{self, Listed};
+use crate::journal_erased_log;
 use crate::journal_erasures::{self, ErasureRecord};
 use crate::run::erase::backups::{self, Opened};
 use crate::run::erase::targets::Targets;
@@ -104,6 +105,7 @@ pub fn erase(request: &Request) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     let tombstone = bury(request.set, &targets, &acting)?;
     let locks = of_backups(&targets, &mut acting, &mut places)?;
+    places.extend(offsite(&acting)?);
     places.extend(increments::erase(&targets, &mut acting)?);
     places.extend(sealed::erase(&targets, &mut acting)?);
     {
@@ -130,6 +132,15 @@ pub fn erase(request: &Request) -> Result<Vec<Place>> {
     })?;
     drop(locks);
     Ok(places)
+}
+
+/// Copies in other places of backups that are changed: each is as it was until it is uploaded again.
+fn offsite(acting: &Acting) -> Result<Vec<Place>> {
+    let copy = |(backup_id, destination): (String, String)| {
+        let details = "the copy is as it was: upload() replaces it, a locked one goes with its lock".to_owned();
+        Place { backup_id: Some(backup_id), ..Place::left("off-site", destination, details) }
+    };
+    Ok(journal_erased_log::offsite_copies(&acting.erasure_id)?.into_iter().map(copy).collect())
 }
 
 /// The tombstone first: if anything is done, it holds.

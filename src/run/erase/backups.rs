@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use agent_backup_core::container::redo::Place;
 use agent_backup_core::container::{Blob, Container, ContainerError, Erasure, Manifest, Redo, patch, rewrite};
+use agent_backup_core::crypt;
 use agent_backup_core::store::{Directory, DirectoryLock, StagedFile};
+use agent_backup_core::plan::names::Form;
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
@@ -17,9 +19,10 @@ use crate::run::erase::act::{Acting, Place as Row};
 use crate::run::erase::search::{self, Found};
 use crate::run::erase::settle::{self, Hold};
 use crate::run::erase::targets::Targets;
-use crate::run::erase::pending;
+use crate::run::erase::{pending, resealed};
 use crate::run::source::{Location, Source};
-use crate::run::{place, publish};
+use crate::run::shelf::Shelf;
+use crate::run::{blob, place, publish};
 use crate::server::failpoint;
 use crate::server::subtransaction::attempt;
 
@@ -72,7 +75,10 @@ fn one(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut Acting)
     let source = open(listed, directory, file)?;
     let found = search::run(&source, targets)?;
     if found.rows > 0 {
-        let written = change(&source, listed, opened, &found, acting, kept)?;
+        let Some(written) = change(&source, listed, opened, &found, acting, kept)? else {
+            let what = "it is encrypted, and its set has no recipients file to seal it for again".to_owned();
+            return Ok(vec![Row { row_count: Some(found.rows.cast_signed()), ..left(listed, what) }]);
+        };
         acting.bytes += written.bytes;
         acting.files += 1;
         if found.unread.is_empty() {
@@ -89,12 +95,13 @@ fn one(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut Acting)
 /// The backup behind an open, locked file, as `source::open` checks it.
 fn open(listed: &Listed, directory: &Directory, file: File) -> Result<Source> {
     let shown = directory.path().join(&listed.file_name).display().to_string();
-    let blob: Blob = Arc::new(file);
-    let container = Container::open(blob).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
+    let stored: Blob = Arc::new(file);
+    let container = Container::open(blob::opened(stored.clone(), &shown)?).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
     if !crate::run::source::is_listed(&container, listed) {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
-    Ok(Source { container: Arc::new(container), location: Location::of(listed.clone()), directory: directory.clone() })
+    let directory = Shelf::Local(directory.clone());
+    Ok(Source { container: Arc::new(container), stored, location: Location::of(listed.clone()), directory })
 }
 
 /// What was written for one file.
@@ -122,7 +129,7 @@ fn change(
     found: &Found,
     acting: &Acting,
     file: File,
-) -> Result<Written> {
+) -> Result<Option<Written>> {
     let directory = &opened.directory;
     let old_manifest_sha256 = sha256_hex(&source.container.manifest_bytes);
     let note = Erasure {
@@ -131,8 +138,12 @@ fn change(
         rows: found.rows,
         replaced_sha256: old_manifest_sha256.clone(),
     };
+    if crypt::is_sealed(&source.stored).map_err(Error::Write)? {
+        return resealed::change(source, listed, opened, found, note);
+    }
     let old_bytes = file.metadata().map_err(Error::Write)?.len();
-    let New { mut redo, ranges, new_bytes, file_sha256, manifest, manifest_bytes, chunks } = make(source, found, note)?;
+    let New { mut redo, ranges, new_bytes, file_sha256, manifest, manifest_bytes, chunks } =
+        make(source, directory, found, note)?;
     let changed: u64 = ranges.iter().map(|range| range.length).sum();
     let at = redo.size();
     redo.append(&manifest_bytes)?;
@@ -169,18 +180,18 @@ fn change(
         sha256: Some(sha256_hex(&manifest_bytes)),
     };
     let container = FileFacts { name: listed.file_name.clone(), size: new_bytes, sha256: Some(hex(file_sha256)) };
-    journal_erasures::relist(&journal::from_manifest(&manifest, directory, &container, &beside, None))?;
-    Ok(Written { chunks, bytes: redo_bytes + changed + manifest_bytes.len() as u64 })
+    journal_erasures::relist(&journal::from_manifest(&manifest, directory.path(), &container, &beside, None))?;
+    Ok(Some(Written { chunks, bytes: redo_bytes + changed + manifest_bytes.len() as u64 }))
 }
 
 /// The new bytes, in place where they have the room, else of the whole file.
-fn make(source: &Source, found: &Found, note: Erasure) -> Result<New> {
+fn make(source: &Source, directory: &Directory, found: &Found, note: Erasure) -> Result<New> {
     let container = &*source.container;
     let damaged = |problem: ContainerError| match problem {
         ContainerError::Write { source, .. } => publish::write_error(source),
         problem => source.damaged(problem),
     };
-    let mut redo = publish::stage(&source.directory, "redo")?;
+    let mut redo = publish::stage(directory, "redo")?;
     if let Some(patch) = patch(container, &found.erased, note.clone(), &mut redo).map_err(damaged)? {
         return Ok(New {
             redo,
@@ -193,8 +204,8 @@ fn make(source: &Source, found: &Found, note: Erasure) -> Result<New> {
         });
     }
     drop(redo);
-    let redo = publish::stage(&source.directory, "redo")?;
-    let written = rewrite(container, &found.erased, note, redo).map_err(damaged)?;
+    let redo = publish::stage(directory, "redo")?;
+    let written = rewrite(container, &found.erased, note, None, redo).map_err(damaged)?;
     // The end of the file is written first: its manifest tells that the change has begun.
     let (head, end) = (written.manifest.content_bytes, written.bytes);
     let ranges = [(0, head), (head, end)].map(|(from, to)| Place::of(&written.out, from, to));
@@ -225,7 +236,8 @@ fn rows(listed: &Listed, found: &Found, action: &'static str, written: Option<&W
         details.push(format!("{} of {} chunks were read", found.chunks_read, found.chunks));
     }
     if written.is_some_and(|written| written.chunks.is_none()) {
-        details.push("the whole file is written anew: the new bytes had no room in place".into());
+        let why = if Form::of(&listed.file_name) == Form::Sealed { "it is encrypted" } else { "the new bytes had no room in place" };
+        details.push(format!("the whole file is written anew: {why}"));
     }
     let action = if found.rows == 0 { "nothing" } else { action };
     let mut rows = vec![Row {

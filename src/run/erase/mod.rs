@@ -16,6 +16,7 @@ mod live;
 mod log;
 pub mod pending;
 mod sealed;
+mod resealed;
 mod search;
 pub mod settle;
 pub mod targets;

@@ -8,7 +8,7 @@ use agent_backup_core::container::Increment;
 use agent_backup_core::container::manifest::Server;
 use agent_backup_core::plan::age::Age;
 use agent_backup_core::plan::incrementals::{self, Decision, Full, Incremental};
-use agent_backup_core::plan::names;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, Doomed, FileInfo, FileKind};
 use chrono::{DateTime, Utc};
 use pgrx::check_for_interrupts;
@@ -22,6 +22,7 @@ use crate::{journal, journal_retention};
 pub struct Expired {
     directory: PathBuf,
     stem: String,
+    form: Form,
     /// The table, as a file calls it; none where no manifest says so.
     pub table: Option<String>,
     pub started_at: DateTime<Utc>,
@@ -35,7 +36,7 @@ pub struct Expired {
 impl Expired {
     /// The file with the rows.
     pub fn file_name(&self) -> String {
-        names::incremental_data(&self.stem)
+        names::incremental_data(&self.stem, self.form)
     }
 
     /// Its path.
@@ -153,7 +154,9 @@ impl Judge<'_> {
             None => (None, modified, incrementals::without_manifest(modified, self.now)),
         };
         let action = if keep { "keep" } else { "remove" };
-        Expired { directory: self.directory.path().to_owned(), stem, table, started_at, size, action, reason }
+        let named = files.rows.as_ref().and_then(|file| file.name.to_str());
+        let form = named.map_or(Form::Plain, Form::of);
+        Expired { directory: self.directory.path().to_owned(), stem, form, table, started_at, size, action, reason }
     }
 
     fn decide(&self, manifest: Increment) -> Decision {

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use agent_backup_core::container::increment::{Increment, VERSION};
-use agent_backup_core::plan::names;
+use agent_backup_core::container::manifest::Encryption;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, StoreError};
 use agent_backup_core::stream::Compressor;
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ use crate::journal_watermarks::Watermark;
 use crate::run::incremental::choice::Choice;
 use crate::run::incremental::{COMPRESSION, Run, in_manifest};
 use crate::run::pipeline::TableData;
+use crate::run::sealing::{self, Out};
 use crate::run::{outcome, publish};
 use crate::server::{clock, failpoint, pin};
 use crate::table::catalog::Table;
@@ -23,8 +25,9 @@ use crate::table::select::Selection;
 pub fn free_stem(directory: &Directory, table: &TableName, started: DateTime<Utc>) -> Result<String> {
     let taken: HashSet<_> = directory.list()?.into_iter().map(|file| file.name).collect();
     let free = |stem: &String| {
-        let files = [names::incremental_data(stem), names::incremental_manifest(stem)];
-        files.iter().all(|file| !taken.contains(std::ffi::OsStr::new(file)))
+        let data = [Form::Plain, Form::Sealed].map(|form| names::incremental_data(stem, form));
+        let mut files = data.into_iter().chain([names::incremental_manifest(stem)]);
+        files.all(|file| !taken.contains(std::ffi::OsStr::new(&file)))
     };
     let mut stems = names::incremental(&table.schema, &table.name, started);
     stems.find(free).ok_or_else(|| Error::Store(StoreError::NoName { path: directory.path().to_owned() }))
@@ -52,18 +55,18 @@ impl Told<'_> {
         let directory = &self.run.place.directory;
         let missing = || Error::Internal { object: "incremental", reason: "it has no data".into() };
         let entry = data.entries.first().ok_or_else(missing)?;
-        let mut staged = publish::stage(directory, "incremental")?;
+        let mut out = Out::start(publish::stage(directory, "incremental")?, self.run.recipients.as_ref())?;
         let mut compressor = Compressor::new(COMPRESSION).map_err(publish::file_error)?;
-        let copied =
-            entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut staged).map_err(publish::file_error)?;
+        let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut out).map_err(publish::file_error)?;
+        let staged = out.finish()?;
         failpoint::reach("publish")?;
-        let rows = staged.publish(&names::incremental_data(stem))?;
+        let rows = staged.publish(&names::incremental_data(stem, self.run.form()))?;
         let unfinished = publish::Unfinished::new(directory, "incremental", &rows.name);
         failpoint::reach("publish_manifest")?;
         let manifest = Increment {
+            file_sha256: rows.sha256_hex(),
             file: rows.name,
             file_bytes: rows.size,
-            file_sha256: rows.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
             plain_bytes: copied.plain_bytes,
             rows: data.rows,
             row_digest: entry.spooled.digest.to_string(),
@@ -82,7 +85,11 @@ impl Told<'_> {
 
     /// All but what is told of the file.
     fn manifest(self) -> Result<Increment> {
-        let Told { run, table, selection, choice, watermark, tombstones } = self;
+        let Told { run, table, selection, choice, watermark, mut tombstones } = self;
+        let sealed_tombstones = match &run.recipients {
+            Some(recipients) => sealing::tombstones(&std::mem::take(&mut tombstones), recipients)?,
+            None => None,
+        };
         Ok(Increment {
             version: VERSION,
             set_name: run.set.to_owned(),
@@ -109,6 +116,8 @@ impl Told<'_> {
             rows: 0,
             row_digest: String::new(),
             tombstones,
+            encryption: run.recipients.as_ref().map(Encryption::of),
+            sealed_tombstones,
         })
     }
 }

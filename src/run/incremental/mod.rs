@@ -14,7 +14,10 @@ use std::time::Instant;
 use agent_backup_core::codec::split;
 use agent_backup_core::container::increment::Watermark as ManifestWatermark;
 use agent_backup_core::container::manifest::Server;
+use agent_backup_core::crypt::Recipients;
+use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::plan::{Compression, Format};
+use agent_backup_core::store::Directory;
 use agent_backup_core::stream::{Inflater, Pool};
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -28,7 +31,7 @@ use crate::journal_watermarks::{self, Copied, Moment, Now, Tally, Watermark};
 use crate::run::members::selection_of;
 use crate::run::place::{self, SetPlace};
 use crate::run::source::Source;
-use crate::run::{backup, pipeline, say};
+use crate::run::{backup, keys as key_files, pipeline, say, sealing};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
@@ -66,7 +69,9 @@ pub fn run(request: &Request) -> Result<Vec<Incremented>> {
     snapshot::require_writable()?;
     privilege::require_operator()?;
     let set = journal::set(request.set)?;
+    let recipients = key_files::recipients(&set.recipients_files)?;
     let place = place::of_incrementals(&set.name)?;
+    let spools = place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?;
     let time_zone = sql::text("SELECT pg_catalog.current_setting('TimeZone')", &[])?.unwrap_or_default();
     let archive = journal_archive::find(&time_zone)?;
     let formats = Pinned::formats()?;
@@ -83,6 +88,8 @@ pub fn run(request: &Request) -> Result<Vec<Incremented>> {
     let run = Run {
         set: &set.name,
         place: &place,
+        recipients,
+        spools,
         pool: pipeline::start_pool()?,
         archive,
         since,
@@ -124,6 +131,9 @@ fn tally(all: &[Incremented]) -> Tally {
 struct Run<'a> {
     set: &'a str,
     place: &'a SetPlace,
+    /// For whom the files are sealed; none where anybody can read them.
+    recipients: Option<Recipients>,
+    spools: Directory,
     pool: Pool,
     archive: Option<Archive>,
     since: Option<Moment>,
@@ -141,6 +151,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn form(&self) -> Form {
+        sealing::form(self.recipients.as_ref())
+    }
+
     fn member(&self, member: &Member, table: Result<Option<Table>>) -> Result<Incremented> {
         let not = |status, details: Option<String>| Incremented {
             table: member.table.clone(),
@@ -194,7 +208,7 @@ impl Run<'_> {
         let changed = Selection { changed: choice.condition.clone(), ..selection.clone() };
         let key = keys::columns(table, selection);
         let directory = &self.place.directory;
-        let scanned = pipeline::scan_with_keys(&self.pool, table, &changed, &key, COMPRESSION, directory)?;
+        let scanned = pipeline::scan_with_keys(&self.pool, table, &changed, &key, COMPRESSION, &self.spools)?;
         let data = scanned.settle(table)?;
         if !(choice.is_in_log && self.archive.as_ref().is_some_and(|archive| archive.is_own_view)) {
             notes.extend(self.archive(table, &key, &data)?);
@@ -205,7 +219,7 @@ impl Run<'_> {
         let stem = stem.transpose()?;
         let (rows, gone) = (data.rows, tombstones.len() as u64);
         let watermark = self.watermark(table, &choice);
-        let file = stem.as_deref().map(agent_backup_core::plan::names::incremental_data);
+        let file = stem.as_deref().map(|stem| names::incremental_data(stem, self.form()));
         let copied = Copied {
             set: self.set,
             table: &table.name,

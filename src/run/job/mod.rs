@@ -1,6 +1,7 @@
 //! A run of a job, in three parts that the procedure `run_job` commits one by one: begin, do, end. Locks end with each
 //! transaction; between two of them the row of the run keeps others out, as long as its session works.
 
+mod offsite;
 mod told;
 mod work;
 
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal::{self, utc};
 use crate::journal_jobs::{self, Ending, Run};
+use crate::run::audit;
+use crate::run::offsite::destination;
 use crate::server::{lock, privilege, snapshot, sql};
 
 pub use work::Done;
@@ -62,15 +65,21 @@ fn refusal(job: Job, set: &str) -> Result<Option<Error>> {
     if let Some(pid) = journal_jobs::runner(job, set)? {
         return Ok(Some(Error::JobBusy { job: job.name(), set: set.to_owned(), holder: Some(pid) }));
     }
-    Ok((job == Job::Offsite).then(|| Error::NoOffsite { set: set.to_owned() }))
+    match job {
+        Job::Offsite => Ok(destination::require_any(set).err()),
+        _ => Ok(None),
+    }
 }
 
 /// Does the next part of a run's work.
 pub fn step(run_id: i64, steps: i32) -> Result<Done> {
     privilege::require_operator()?;
     let run = journal_jobs::running(run_id)?;
+    audit::object(run.job.name());
+    audit::set(&run.set);
+    audit::note("run_id", run_id);
     lock::wait_for_job(run.job, &run.set);
-    work::of(&run, steps)
+    work::of(run_id, &run, steps)
 }
 
 /// Ends a run: writes down how, tells listeners of it, and of what is overdue.

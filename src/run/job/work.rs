@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use agent_backup_core::plan::jobs::Job;
 
-use super::told;
+use super::{offsite, told};
 use crate::error::{Error, Result};
 use crate::journal_checks::plain_name;
 use crate::journal_jobs::{self, Run};
 use crate::run::backup::{self, Report};
 use crate::run::incremental::{self, Incremented};
 use crate::run::retention::{prune, space};
-use crate::run::{daily, drill};
+use crate::run::{audit, daily, drill};
 use crate::server::{clock, sql};
 
 /// A part of the work that was done.
@@ -25,13 +25,13 @@ pub struct Done {
 }
 
 impl Done {
-    fn all(summary: String, failure: Option<String>) -> Self {
+    pub(super) fn all(summary: String, failure: Option<String>) -> Self {
         Done { summary, failure, is_last: true }
     }
 }
 
 /// Does the part of a run's work that comes after `steps` others.
-pub fn of(run: &Run, steps: i32) -> Result<Done> {
+pub fn of(run_id: i64, run: &Run, steps: i32) -> Result<Done> {
     let set = run.set.as_str();
     match run.job {
         // Files are removed at the commit: it comes before the backup that needs the room.
@@ -41,13 +41,14 @@ pub fn of(run: &Run, steps: i32) -> Result<Done> {
             let failure = failure.map(|failure| format!(", but {failure}")).unwrap_or_default();
             Ok(Done { summary: format!("little room: {summary}{failure}"), failure: None, is_last: false })
         }
-        Job::Daily => full(set, "full"),
-        Job::Weekly => full(set, "archive"),
-        Job::Hourly => changes(set),
+        Job::Daily | Job::Weekly | Job::Hourly if offsite::is_left(run_id) => offsite::sent(set),
+        Job::Daily => offsite::after(run_id, set, full(set, "full")?),
+        Job::Weekly => offsite::after(run_id, set, full(set, "archive")?),
+        Job::Hourly => offsite::after(run_id, set, changes(set)?),
         Job::Verify => verify(set),
         Job::Monthly => drilled(set),
         Job::Prune => pruned(set),
-        Job::Offsite => Err(Error::NoOffsite { set: set.to_owned() }),
+        Job::Offsite => offsite::copied(set),
     }
 }
 
@@ -93,7 +94,12 @@ fn verify(set: &str) -> Result<Done> {
     let good = told::count(rows.len() - failures.len(), "table", "tables");
     let summary = format!("{good} verified{warned} in {:.1} s", begun.elapsed().as_secs_f64());
     let empty = rows.is_empty().then(|| format!("backup set \"{set}\" has no tables"));
-    Ok(Done::all(summary, empty.or_else(|| told::failed(rows.len(), &failures))))
+    // The log of acts is of all sets; whichever set's job finds it damaged says so.
+    let log = audit::verify()?.into_iter().find(|line| !line.is_ok);
+    let log = log.map(|line| format!("the log of acts is damaged: {}", line.details));
+    let failures: Vec<String> =
+        [empty.or_else(|| told::failed(rows.len(), &failures)), log].into_iter().flatten().collect();
+    Ok(Done::all(summary, (!failures.is_empty()).then(|| failures.join("; "))))
 }
 
 fn drilled(set: &str) -> Result<Done> {

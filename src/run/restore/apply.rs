@@ -82,9 +82,13 @@ impl<'a> Rows<'a> {
     pub fn new(live: &'a Table, stage: &'a Stage, mapping: &Mapping, filter: Option<&str>) -> Result<Self> {
         let columns: Vec<String> = mapping.names().iter().map(|name| ident::quote(name)).collect();
         let query = include_str!("../../../sql/query/primary_key.sql");
-        let key = sql::rows(query, &[live.oid.into()], |row| {
+        let mut key = sql::rows(query, &[live.oid.into()], |row| {
             Ok((ident::quote(&row.required::<String>(1)?), row.required::<String>(2)?))
         })?;
+        if key.is_empty() {
+            let equal = "OPERATOR(pg_catalog.=)".to_owned();
+            key = live.primary_key.iter().map(|column| (ident::quote(column), equal.clone())).collect();
+        }
         let plain = columns.iter().filter(|column| !key.iter().any(|(name, _)| name == *column)).cloned().collect();
         let query = "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attidentity = 'a'";
         let fixed = sql::rows(query, &[live.oid.into()], |row| Ok(ident::quote(&row.required::<String>(1)?)))?;
@@ -123,6 +127,12 @@ impl<'a> Rows<'a> {
             self.execute(&format!("DELETE FROM {stage} AS {name} WHERE ((\n{filter}\n) IS NOT TRUE)"))?;
         }
         self.execute(&format!("SELECT 1 FROM {stage}"))
+    }
+
+    /// How many rows of the table a condition names.
+    pub fn meant(&self, condition: &str) -> Result<u64> {
+        let (only, table, name) = (self.only(), self.live.name.qualified(), self.name());
+        self.execute(&format!("SELECT 1 FROM {only}{table} AS {name} WHERE {condition}"))
     }
 
     fn delete(&self) -> String {

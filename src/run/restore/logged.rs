@@ -38,6 +38,9 @@ pub fn bring(table: &str, key: &Key, wanted: &Wanted, depth: u32) -> Result<Opti
     }
     let live = plan::described(oid)?;
     privilege::require_reader(oid, &live.name.display())?;
+    if live.primary_key.is_empty() {
+        return Ok(None);
+    }
     let key = record::canonical(&live, key(&live)?)?;
     let entries = journal_history::of_one(&ids(&trackings), &history::key_text(&live, &key))?;
     let condition = record::condition(&live, &key)?;

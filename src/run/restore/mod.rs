@@ -5,6 +5,7 @@ pub mod after;
 pub mod apply;
 mod create;
 pub mod fill;
+mod live;
 mod logged;
 pub mod plan;
 pub mod record;

@@ -5,12 +5,11 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
+use crate::run::restore::live;
 use crate::run::source::{self, Source};
 use crate::server::pin::Pinned;
-use crate::server::statement::Statement;
-use crate::server::{privilege, sql};
+use crate::server::privilege;
 use crate::table::catalog::{self, Kind, Table};
-use crate::table::select;
 use crate::table::stage::Way;
 
 /// What becomes of the rows that are there.
@@ -62,6 +61,8 @@ pub struct Request<'a> {
     pub allow_drift: bool,
     /// Count what is there: a plan shows it, and so it is known what would be overwritten.
     pub count_rows: bool,
+    /// Columns that tell the rows of a table without a primary key apart.
+    pub told_by: &'a [String],
     /// Into a table that the extension made for the proof: nobody's rows are at stake.
     pub is_drill: bool,
 }
@@ -225,7 +226,7 @@ pub fn items(request: &Request) -> Result<Vec<Item>> {
 
 fn item(request: &Request, number: usize, member: &Member, target: TableName) -> Result<Item> {
     let live = match ident::oid_of(&target) {
-        Some(oid) if !crate::journal_archive::is_own_view(oid)? => Some(described(oid)?),
+        Some(oid) if !crate::journal_archive::is_own_view(oid)? => Some(told_by(described(oid)?, request.told_by)),
         _ => None,
     };
     let mut item = Item {
@@ -261,14 +262,19 @@ fn item(request: &Request, number: usize, member: &Member, target: TableName) ->
         privilege::require_reader(live.oid, &item.target.display())?;
     }
     if let Some(filter) = request.where_clause {
-        check_filter(live, filter)?;
+        live::check_filter(live, filter)?;
     }
     if request.count_rows {
-        item.live_rows = count(live, None)?;
-        item.meant_rows = request.where_clause.map(|filter| count(live, Some(filter))).transpose()?;
+        item.live_rows = live::count(live, None)?;
+        item.meant_rows = request.where_clause.map(|filter| live::count(live, Some(filter))).transpose()?;
     }
     (item.blocked, item.warnings) = judge(request, member, &item, live)?;
     Ok(item)
+}
+
+/// With the key that its rows are told apart by.
+pub fn told_by(table: Table, columns: &[String]) -> Table {
+    if table.primary_key.is_empty() { Table { primary_key: columns.to_vec(), ..table } } else { table }
 }
 
 /// With its types named as a manifest names them.
@@ -281,41 +287,7 @@ pub fn described(oid: pg_sys::Oid) -> Result<Table> {
 /// A whole table whose storage is its own is replaced as one; of all others the rows are.
 fn way(request: &Request, live: &Table) -> Result<Way> {
     let whole = request.mode == Mode::Replace && request.where_clause.is_none() && live.kind == Kind::Table;
-    Ok(if whole && !needs_rows(live.oid)? { Way::Swap } else { Way::Rows })
-}
-
-/// Subscribers get rows, not storage, and so does the log of changes.
-fn needs_rows(oid: pg_sys::Oid) -> Result<bool> {
-    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication p CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname::text) AS t \
-                 WHERE t.relid = $1 OR t.relid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1))) \
-         OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgfoid = 'agent_backup.capture()'::pg_catalog.regprocedure)";
-    Ok(sql::rows(query, &[oid.into()], |row| row.required::<bool>(1))? == [true])
-}
-
-/// Refuses a filter that is not one expression, that asks for more than the columns of the row (where it is stored, say), or
-/// whose answer changes: it is asked of the live rows and of the staged ones.
-fn check_filter(live: &Table, filter: &str) -> Result<()> {
-    select::require_expression("where_clause", filter)?;
-    let text = format!("SELECT 1 FROM {} WHERE (\n{filter}\n)", rows_of(live));
-    // SAFETY: reads this backend's state.
-    let rights_of = unsafe { pg_sys::GetUserId() };
-    Statement::reading(&text, rights_of, live.owner).check_stable()
-}
-
-/// The rows of a table under its own name, without its system columns.
-fn rows_of(live: &Table) -> String {
-    let only = if live.kind == Kind::Table { "ONLY " } else { "" };
-    format!("(SELECT * FROM {only}{}) AS {}", live.name.qualified(), ident::quote(&live.name.name))
-}
-
-fn count(live: &Table, filter: Option<&str>) -> Result<i64> {
-    let condition = filter.map_or("true".to_owned(), |filter| format!("(\n{filter}\n)"));
-    let text = format!("SELECT pg_catalog.count(*) FROM {} WHERE {condition}", rows_of(live));
-    // SAFETY: reads this backend's state.
-    let rights_of = unsafe { pg_sys::GetUserId() };
-    let rows = Statement::reading(&text, rights_of, live.owner).rows()?;
-    let counted = rows.first().and_then(|row| row.first().cloned().flatten()).and_then(|text| text.parse().ok());
-    counted.ok_or_else(|| Error::Internal { object: "count", reason: format!("none of \"{}\"", live.name.display()) })
+    Ok(if whole && !live::needs_rows(live.oid)? { Way::Swap } else { Way::Rows })
 }
 
 /// Why a table cannot be restored so, and what a person should know.
@@ -387,14 +359,11 @@ fn judge(request: &Request, member: &Member, item: &Item, live: &Table) -> Resul
             format!("values are read anew by another type: {}{}", list(&item.mapping.retyped), how(true)),
         );
     }
-    if item.way == Way::Rows && has_rules(live.oid)? {
+    if item.way == Way::Rows && live::has_rules(live.oid)? {
         risk(true, "rules rewrite what is written to it".into());
     }
+    if let Some(text) = live::elsewhere(live)? {
+        risk(false, text);
+    }
     Ok((blocked, warnings))
-}
-
-/// Rules would have the rows written elsewhere.
-fn has_rules(oid: pg_sys::Oid) -> Result<bool> {
-    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = $1 AND ev_enabled <> 'D')";
-    Ok(sql::rows(query, &[oid.into()], |row| row.required::<bool>(1))? == [true])
 }

@@ -143,17 +143,21 @@ impl Bringing<'_> {
             Err(Error::NotInBackup { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let request = self.request(table, "true");
+        let unknown = || Error::UnknownTable { name: table.to_owned(), near: vec![] };
+        let name = self.source.manifest().members.get(number).map(source::name_of).ok_or_else(unknown)?;
+        let key = key(&plan::described(ident::oid_of(&name).ok_or_else(unknown)?)?)?;
+        let told_by = columns_of(&key);
+        let request = self.request(table, "true", &told_by);
         let item = plan::items(&request)?.pop().ok_or_else(|| unexpected("no table"))?;
-        let live = item.live.as_ref().ok_or_else(|| Error::UnknownTable { name: table.to_owned(), near: vec![] })?;
+        let live = item.live.as_ref().ok_or_else(unknown)?;
+        let key = canonical(live, key)?;
         if let Some(reason) = &item.blocked {
             return Err(Error::RestoreBlocked { table: live.name.display(), reason: reason.clone() });
         }
-        let key = canonical(live, key(live)?)?;
         self.bring(&live.name, number, key)
     }
 
-    fn request<'r>(&self, table: &'r str, filter: &'r str) -> Request<'r>
+    fn request<'r>(&self, table: &'r str, filter: &'r str, told_by: &'r [String]) -> Request<'r>
     where
         Self: 'r,
     {
@@ -166,6 +170,7 @@ impl Bringing<'_> {
             safety_backup: false,
             allow_drift: true,
             count_rows: false,
+            told_by,
             is_drill: false,
         }
     }
@@ -178,8 +183,8 @@ impl Bringing<'_> {
         let oid = ident::oid_of(name).ok_or_else(|| unexpected("no table"))?;
         let live = plan::described(oid)?;
         let filter = condition(&live, &key)?;
-        let qualified = name.qualified();
-        let request = self.request(&qualified, &filter);
+        let (qualified, told_by) = (name.qualified(), columns_of(&key));
+        let request = self.request(&qualified, &filter, &told_by);
         lock::table(oid, triggers::lock_for(&live)?, &name.display())?;
         let _snapshot = Snapshot::push()?;
         let item = plan::items(&request)?.pop().ok_or_else(|| unexpected("no table"))?;
@@ -189,10 +194,15 @@ impl Bringing<'_> {
         let wanted = wanted_fields(self.source, number, live, &key)?;
         fill::fill_matching(self.source, number, &stage.table, &item.mapping, wanted)?;
         let rows = Rows::new(live, &stage, &item.mapping, request.where_clause)?;
-        if rows.keep_filtered()? == 0 {
+        let found = rows.keep_filtered()?;
+        if found == 0 {
             rows.silence.end()?;
             stage.finish()?;
             return Ok(false);
+        }
+        require_one("the backup", found)?;
+        if self.choices.overwrite {
+            require_one("the table", rows.meant(&filter)?)?;
         }
         self.parents(live, &stage, &filter)?;
         let status = write(&rows, self.choices)?;
@@ -250,6 +260,20 @@ impl Bringing<'_> {
         }
         Ok(())
     }
+}
+
+/// The columns of a key.
+fn columns_of(key: &[(String, String)]) -> Vec<String> {
+    key.iter().map(|(column, _)| column.clone()).collect()
+}
+
+/// Without a primary key a record is told by any columns, and those may not tell it.
+fn require_one(place: &str, rows: u64) -> Result<()> {
+    if rows <= 1 {
+        return Ok(());
+    }
+    let reason = format!("{rows} rows of {place} have it: give columns that one row alone has");
+    Err(Error::InvalidOption { option: "key", reason })
 }
 
 /// Writes the staged record where it is absent, or other; what became of it.

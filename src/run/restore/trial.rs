@@ -51,6 +51,7 @@ impl Copy {
             safety_backup: false,
             allow_drift: true,
             count_rows: false,
+            told_by: &[],
             is_drill: true,
         };
         let _snapshot = Snapshot::push()?;

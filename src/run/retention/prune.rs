@@ -133,7 +133,7 @@ impl Opened {
 }
 
 /// Refuses files that say they are another backup: one of another database may have taken the name of a file that was
-/// lost. What says nothing any more is damaged, and ours.
+/// lost. What says nothing any more is damaged or sealed, and ours.
 fn require_own(directory: &Directory, files: &Doomed, backup_id: &str) -> Result<()> {
     let another = |file: &str, id: &str| {
         if id == backup_id {
@@ -154,9 +154,9 @@ fn require_own(directory: &Directory, files: &Doomed, backup_id: &str) -> Result
         Err(error) => return Err(error.into()),
     }
     match blob::of_file(directory, &files.data) {
-        Ok(file) => match Container::open(file) {
-            Ok(container) => another(&files.data, &container.manifest.backup_id),
-            Err(_damaged) => Ok(()),
+        Ok(file) => match blob::opened(file, &files.data).ok().and_then(|plain| Container::open(plain).ok()) {
+            Some(container) => another(&files.data, &container.manifest.backup_id),
+            None => Ok(()),
         },
         Err(StoreError::Missing { .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -1,10 +1,11 @@
 //! Levels `hash` and `decode`: the stored bytes, and the rows that they hold, on threads.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_backup_core::codec::split;
-use agent_backup_core::container::{ContainerError, Entry, Hashes, Hashing, Tally};
+use agent_backup_core::container::{Blob, Container, ContainerError, Entry, Hashes, Hashing, Tally, sha256_hex_of};
 use agent_backup_core::plan::names;
 use agent_backup_core::stream::Chunk;
 use pgrx::check_for_interrupts;
@@ -35,7 +36,11 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     let mut checked = Checked { lines: Vec::new(), file_sha256: None };
     let mut of_entries: Vec<Option<ContainerError>> = Vec::new();
     if level >= Level::Hash {
-        let hashes = hash(source)?;
+        let mut hashes = hash(&source.container, &source.location.file_name)?;
+        if source.is_sealed() {
+            // The catalogue's is that of the bytes on disk.
+            hashes.file_sha256 = stored_sha256(&source.stored).ok();
+        }
         checked.lines.extend(whole(source, &hashes, facts));
         of_entries = hashes.entries.into_iter().map(std::result::Result::err).collect();
         checked.file_sha256 = hashes.file_sha256;
@@ -47,19 +52,27 @@ pub fn check(source: &Source, level: Level, facts: Option<&Facts>) -> Result<Che
     Ok(checked)
 }
 
-/// All hashes of the container, on threads; answers interrupts.
-fn hash(source: &Source) -> Result<Hashes> {
+/// All hashes of a container, on threads; answers interrupts.
+pub fn hash(container: &Arc<Container<Blob>>, file: &str) -> Result<Hashes> {
     let failed = |error: agent_backup_core::stream::StreamError| Error::Worker {
-        table: source.location.file_name.clone(),
+        table: file.to_owned(),
         message: error.to_string(),
     };
-    let hashing = Hashing::start(&source.container, settings::workers()).map_err(failed)?;
+    let hashing = Hashing::start(container, settings::workers()).map_err(failed)?;
     loop {
         check_for_interrupts!();
-        if let Some(hashes) = hashing.wait(&source.container, PATIENCE) {
+        if let Some(hashes) = hashing.wait(container, PATIENCE) {
             return Ok(hashes);
         }
     }
+}
+
+/// The SHA-256 of all bytes as they are stored, in hex; answers interrupts.
+pub fn stored_sha256(stored: &Blob) -> std::result::Result<String, ContainerError> {
+    let watch = &mut || {
+        check_for_interrupts!();
+    };
+    sha256_hex_of(stored, watch).map_err(|source| ContainerError::Read { what: "the container".into(), source })
 }
 
 /// The file as a whole: what lies between the entries, and the hash that the catalogue has. Damage of an entry is told

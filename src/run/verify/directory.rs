@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use agent_backup_core::container::Container;
 use agent_backup_core::plan::names;
 use agent_backup_core::store::{Directory, FileInfo, FileKind};
 use pgrx::check_for_interrupts;
 
 use crate::error::Result;
-use crate::run::blob;
+use crate::run::adopt;
+use crate::run::shelf::Shelf;
 use crate::run::source::Location;
 use crate::run::verify::finding::{Line, Problem};
 use crate::server::facts;
@@ -20,8 +20,8 @@ pub const CHECK: &str = "directory";
 const LINES: usize = 100;
 
 /// Files that belong to no backup. Nothing is said while a backup of the set runs: what it writes is not listed yet.
-pub fn strays(location: &Location, directory: &Directory) -> Result<Vec<Line>> {
-    let Some(listed) = &location.listed else { return Ok(Vec::new()) };
+pub fn strays(location: &Location, shelf: &Shelf) -> Result<Vec<Line>> {
+    let (Some(listed), Shelf::Local(directory)) = (&location.listed, shelf) else { return Ok(Vec::new()) };
     // Looked at before the catalogue is: what is published between the two is listed then.
     let files = match directory.list() {
         Ok(files) => files,
@@ -80,11 +80,11 @@ impl Strays<'_> {
             return Ok(Some(format!("{shown} was left by a writer that died; the next backup removes it")));
         }
         if let (Some(suffix), FileKind::Regular) = (names::suffix_of_container(self.set, &name), file.kind) {
-            let opened = blob::of_file(self.directory, &name).ok().and_then(|file| Container::open(file).ok());
-            if let Some(container) = opened {
-                self.known.insert(names::manifest(suffix));
-                let here = facts::is_same(&facts::server()?, &container.manifest.server);
-                let id = &container.manifest.backup_id;
+            let beside = names::manifest(suffix);
+            if let Some(manifest) = adopt::manifest_of(self.directory, &name, &beside) {
+                self.known.insert(beside);
+                let here = facts::is_same(&facts::server()?, &manifest.server);
+                let id = &manifest.backup_id;
                 return Ok(
                     here.then(|| format!("{shown} is backup \"{id}\", which is not listed; reconcile() looks into it"))
                 );

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_backup_core::container::ContainerError;
+use agent_backup_core::crypt::CryptError;
 use agent_backup_core::store::StoreError;
 
+use crate::error::EncryptionError;
 use crate::ident::TableName;
 
 /// How well a thing is; worse is greater.
@@ -54,9 +56,22 @@ impl Problem {
             ContainerError::Changed { .. } => "changed",
             ContainerError::UnsupportedVersion { .. } => "unsupported",
             ContainerError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => "cannot open",
+            // What was read is not what was sealed.
+            ContainerError::Read { source, .. } if source.kind() == ErrorKind::InvalidData => "changed",
             _ => "unreadable",
         };
         Problem { word, text: format!("{error}, in file \"{}\"", file.display()) }
+    }
+
+    /// Of a sealed file.
+    pub fn of_encryption(error: &EncryptionError) -> Self {
+        let word = match error {
+            EncryptionError::File { problem: CryptError::Io(_), .. } => "unreadable",
+            EncryptionError::File { problem: CryptError::Unsupported { .. }, .. } => "unsupported",
+            EncryptionError::File { .. } | EncryptionError::Downgraded { .. } => "changed",
+            _ => "cannot open",
+        };
+        Problem { word, text: error.to_string() }
     }
 
     /// Of a file or directory that could not be opened.

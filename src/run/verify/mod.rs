@@ -1,10 +1,11 @@
 //! Proves a backup, level by level: its files, its bytes, its rows. All damage is gathered: what is wrong with a backup
 //! is a line of its verdict, never an error.
 
-mod content; // the stored bytes and the rows
+pub mod content; // the stored bytes and the rows
 mod directory; // what else lies beside the backup
 mod files; // both files: there, of their sizes, and the ones that are listed
 pub mod finding; // lines, and the words for damage
+mod locked; // what can be said of a sealed backup without a key
 mod restored; // each table loaded into a scratch schema
 
 use agent_backup_core::container::Manifest;
@@ -13,7 +14,8 @@ use agent_backup_core::container::manifest::MemberStatus;
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::journal_checks::{self, LogRow};
-use crate::run::source::{self, Location, Source};
+use crate::run::source::{self, Location};
+use crate::run::verify::files::Content;
 use crate::run::verify::finding::{Line, Part, Problem, Status};
 use crate::run::{place, say};
 use crate::server::privilege;
@@ -103,28 +105,42 @@ pub fn check(location: Location, level: Level) -> Result<Verdict> {
     let facts = id.map(journal_checks::facts).transpose()?.flatten();
     let examined = files::examine(&location, facts.as_ref())?;
     let mut lines = examined.lines;
-    let mut file_sha256 = None;
-    match &examined.source {
-        Some(source) => {
-            lines.extend(not_in_it(source));
+    let (mut file_sha256, mut level) = (None, level);
+    match &examined.content {
+        Content::Open(source) => {
+            lines.extend(not_in_it(source.manifest()));
             let checked = content::check(source, level, facts.as_ref())?;
             lines.extend(checked.lines);
             file_sha256 = checked.file_sha256;
             if level == Level::Restore {
                 lines.extend(restored::check(source, &lines));
             }
+            source.directory.trouble()?;
             lines.extend(directory::strays(&location, &source.directory)?);
         }
-        None => lines.extend(nothing_to_check(id, &lines)?),
+        Content::Locked(locked) => {
+            lines.extend(not_in_it(&locked.manifest));
+            let checked = locked::check(locked, level, facts.as_ref(), &location);
+            locked.directory.trouble()?;
+            lines.extend(checked.lines);
+            file_sha256 = checked.file_sha256;
+            level = level.min(Level::Hash);
+            lines.extend(directory::strays(&location, &locked.directory)?);
+        }
+        Content::None => lines.extend(nothing_to_check(id, &lines)?),
     }
     still_listed(id, &lines)?;
-    let manifest = examined.source.map(|source| source.container.manifest.clone());
+    let manifest = match examined.content {
+        Content::Open(source) => Some(source.container.manifest.clone()),
+        Content::Locked(locked) => Some(locked.manifest),
+        Content::None => None,
+    };
     Ok(Verdict { location, level, lines, manifest, file_sha256 })
 }
 
 /// Members that could not be backed up. One that did not exist then is no damage.
-fn not_in_it(source: &Source) -> Vec<Line> {
-    let failed = source.manifest().members.iter().filter(|member| member.status == MemberStatus::Failed);
+fn not_in_it(manifest: &Manifest) -> Vec<Line> {
+    let failed = manifest.members.iter().filter(|member| member.status == MemberStatus::Failed);
     let line = |member: &agent_backup_core::container::manifest::Member| {
         let part = Part { table: source::name_of(member), format: None, stored_bytes: None };
         let why = member.error.as_deref().unwrap_or("no reason is known");

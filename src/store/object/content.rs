@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+use super::Watch;
 use super::error::ObjectError;
 
 /// Size and SHA-256 of the bytes to come.
@@ -18,6 +19,53 @@ impl Content {
     /// Of bytes that are at hand.
     pub fn of(bytes: &[u8]) -> Self {
         Content { size: bytes.len() as u64, sha256: Sha256::digest(bytes).into() }
+    }
+
+    /// Of bytes whose hash is written down in hex; none where that is no SHA-256.
+    pub fn known(size: u64, sha256: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(sha256, &mut bytes).ok()?;
+        Some(Content { size, sha256: bytes })
+    }
+
+    /// Of all that a source gives.
+    ///
+    /// # Errors
+    /// `Source` when it cannot be read.
+    pub fn measure(key: &str, source: &mut dyn Read, watch: Watch<'_>) -> Result<Self, ObjectError> {
+        let (mut measured, mut buffer) = (Measured::default(), vec![0; 1 << 20]);
+        loop {
+            watch()?;
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(measured.content()),
+                Ok(count) => measured.add(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ObjectError::Source { key: key.into(), source }),
+            }
+        }
+    }
+
+    /// The hash in hex.
+    pub fn hex(&self) -> String {
+        hex::encode(self.sha256)
+    }
+}
+
+/// Bytes as they come by.
+#[derive(Default)]
+pub struct Measured {
+    size: u64,
+    hash: Sha256,
+}
+
+impl Measured {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+
+    pub fn content(self) -> Content {
+        Content { size: self.size, sha256: self.hash.finalize().into() }
     }
 }
 

@@ -21,7 +21,7 @@ use std::ops::{ControlFlow, Range};
 
 use chrono::{DateTime, Utc};
 
-pub use content::Content;
+pub use content::{Content, Measured};
 pub use error::{Cancelled, ObjectError};
 pub use folder::Folder;
 pub use location::{Location, LocationError};
@@ -104,6 +104,41 @@ pub trait ObjectStore: Send + Sync {
             at = end;
         }
         Ok(size)
+    }
+}
+
+impl dyn ObjectStore {
+    /// Size and hash of an object, by reading all of it.
+    pub fn measure(&self, key: &str, watch: Watch<'_>) -> Result<Content, ObjectError> {
+        let mut measured = Measured::default();
+        let mut each = |bytes: &[u8]| {
+            measured.add(bytes);
+            Ok(())
+        };
+        self.get(key, &mut each, watch)?;
+        Ok(measured.content())
+    }
+
+    /// Whether an object is what `content` says: by what its writer noted, else by reading it.
+    pub fn is(&self, key: &str, content: Content, watch: Watch<'_>) -> Result<bool, ObjectError> {
+        let info = self.head(key, watch)?;
+        Ok(info.size == content.size
+            && match info.sha256 {
+                Some(noted) => noted == content.sha256,
+                None => self.measure(key, watch)? == content,
+            })
+    }
+
+    /// All of an object that is not large.
+    ///
+    /// # Errors
+    /// `Damaged` where it is larger than `most`.
+    pub fn read(&self, key: &str, most: u64, watch: Watch<'_>) -> Result<Vec<u8>, ObjectError> {
+        let size = self.head(key, watch)?.size;
+        if size > most {
+            return Err(ObjectError::Damaged { key: key.into(), reason: format!("it has {size} bytes") });
+        }
+        self.get_range(key, 0..size, watch)
     }
 }
 

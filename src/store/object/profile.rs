@@ -19,6 +19,13 @@ pub struct Credentials {
     pub token: Option<SecretString>,
 }
 
+impl Credentials {
+    /// Takes texts over; a token is there with keys that end soon.
+    pub fn new(key_id: String, secret: String, token: Option<String>) -> Self {
+        Credentials { key_id, secret: SecretString::from(secret), token: token.map(SecretString::from) }
+    }
+}
+
 /// How to reach S3. What is `None` is as AWS has it.
 #[derive(Debug, Clone, Default)]
 pub struct S3Options {

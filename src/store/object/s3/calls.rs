@@ -88,6 +88,12 @@ impl ObjectStore for S3 {
 
     fn put_new(&self, key: &str, bytes: &[u8], watch: Watch<'_>) -> Result<Claim, ObjectError> {
         let (path, call) = (self.path(key)?, call_id());
+        // Not every store heeds the condition below (Garage does not), so what can be seen is looked at first.
+        match self.ask(key, watch) {
+            Ok(_) => return Ok(Claim::Taken),
+            Err(ObjectError::Missing { .. }) => (),
+            Err(error) => return Err(error),
+        }
         let options = PutOptions {
             mode: PutMode::Create,
             attributes: attributes(&Content::of(bytes), &call),

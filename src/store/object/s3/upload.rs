@@ -16,8 +16,9 @@ use super::calls::{attributes, call_id};
 /// What S3 allows.
 const MOST_PARTS: u64 = 10_000;
 
-/// How long an abort may take. Nobody waits longer: the sweep takes away what is left.
+/// How long an abort may take, and one after a cancel. Nobody waits longer: the sweep takes away what is left.
 const ABORT: Duration = Duration::from_secs(5);
+const ABORT_OF_CANCELLED: Duration = Duration::from_millis(500);
 
 impl S3 {
     pub(super) fn upload(
@@ -43,7 +44,8 @@ impl S3 {
             return Ok(());
         }
         // The cause is what is told; an abort that fails leaves work for the sweep.
-        let _ = self.driver().run(ABORT, &mut || Ok(()), upload.abort());
+        let patience = if matches!(error, ObjectError::Cancelled) { ABORT_OF_CANCELLED } else { ABORT };
+        let _ = self.driver().run(patience, &mut || Ok(()), upload.abort());
         Err(error)
     }
 

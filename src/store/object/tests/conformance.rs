@@ -42,7 +42,7 @@ suite! {
     a_range_beyond_the_end_is_an_error
     what_is_not_there_is_missing
     the_head_tells_size_and_time
-    one_of_all_who_create_at_once_succeeds
+    who_comes_late_claims_nothing
     what_is_put_again_replaces
     many_parts_make_one_object
     a_source_that_is_not_as_announced_leaves_nothing
@@ -55,6 +55,15 @@ suite! {
     odd_keys_come_back
     a_cancel_ends_every_call
     a_sweep_takes_nothing_that_is_complete
+}
+
+// Of S3 servers only those promise it that keep order among writers.
+mod at_once {
+    suite!(@store memory, super::super::memory; one_of_all_who_create_at_once_succeeds);
+    suite!(@store folder, super::super::folder; one_of_all_who_create_at_once_succeeds);
+    suite!(@store s3_in_process, crate::store::object::tests::live::in_process; one_of_all_who_create_at_once_succeeds);
+    suite!(@store live, crate::store::object::tests::live::named_and_atomic; one_of_all_who_create_at_once_succeeds);
+    use super::one_of_all_who_create_at_once_succeeds;
 }
 
 fn what_is_put_is_got(store: &dyn ObjectStore) {
@@ -108,7 +117,12 @@ fn one_of_all_who_create_at_once_succeeds(store: &dyn ObjectStore) {
     assert_eq!(claims.iter().filter(|claim| **claim == Claim::Ours).count(), 1, "{claims:?}");
     let winner = claims.iter().position(|claim| *claim == Claim::Ours).unwrap();
     assert_eq!(get(store, "lock").unwrap(), [winner as u8]);
+}
+
+fn who_comes_late_claims_nothing(store: &dyn ObjectStore) {
+    assert_eq!(store.put_new("lock", b"first", &mut patient()).unwrap(), Claim::Ours);
     assert_eq!(store.put_new("lock", b"late", &mut patient()).unwrap(), Claim::Taken);
+    assert_eq!(get(store, "lock").unwrap(), b"first");
 }
 
 fn what_is_put_again_replaces(store: &dyn ObjectStore) {

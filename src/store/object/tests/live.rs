@@ -74,6 +74,11 @@ pub(super) fn named() -> Option<Place> {
     Some(Place { store: Arc::new(store), _kept: None })
 }
 
+/// The same, unless the environment says that of several who create at once more than one may succeed.
+pub(super) fn named_and_atomic() -> Option<Place> {
+    if std::env::var_os("AGENT_BACKUP_S3_ATOMIC").is_some_and(|value| value == "no") { None } else { named() }
+}
+
 #[test]
 fn a_bucket_that_is_not_there_is_said_to_be_so() {
     let mut options = options(&format!("http://{}", server()));

@@ -73,7 +73,6 @@ COMMENT ON COLUMN agent_backup.erasure_log.rows_removed IS 'Rows that went, over
 COMMENT ON COLUMN agent_backup.erasure_log.files_rewritten IS 'Files that were changed';
 COMMENT ON COLUMN agent_backup.erasure_log.files_left IS 'Files and tables that could not be changed or looked through';
 COMMENT ON COLUMN agent_backup.erasure_log.certificate IS 'What was removed where, what could not be reached, and when that expires';
-GRANT SELECT ON agent_backup.erasure_log TO agent_backup_operator;
 
 CREATE FUNCTION agent_backup.erasure_certificate(erasure_id text) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,0 +1,33 @@
+//! What can go wrong with the log of acts.
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum AuditError {
+    #[error("table \"{table}\" takes no changes: the log of acts can only grow, by acts")]
+    AppendOnly { table: String },
+    #[error("the log of acts is guarded by a trigger only: {reason}")]
+    NoTrigger { reason: &'static str },
+}
+
+impl AuditError {
+    /// The SQLSTATE, as a client sees it.
+    pub fn code(&self) -> Code {
+        match self {
+            AuditError::AppendOnly { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            AuditError::NoTrigger { .. } => Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        }
+    }
+
+    /// A sentence or a command that mends it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            AuditError::AppendOnly { .. } => Some(
+                "Entries are never changed or removed; a dump is loaded into a new database before the first act."
+                    .into(),
+            ),
+            AuditError::NoTrigger { .. } => None,
+        }
+    }
+}

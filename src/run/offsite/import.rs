@@ -1,0 +1,127 @@
+//! Backups that stand in a store, listed here as if they stood here: what an empty server begins with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use agent_backup_core::plan::names;
+
+use crate::error::Result;
+use crate::journal;
+use crate::journal_offsite::{self, Keys, LocalBackup};
+use crate::run::adopt::{self, Found};
+use crate::run::offsite::access;
+use crate::run::place;
+use crate::run::reconcile::{Finding, unreadable};
+use crate::run::shelf::{Remote, Shelf, Trouble};
+use crate::server::subtransaction::attempt;
+use crate::server::{privilege, snapshot};
+
+/// Lists what stands below a place, of any cluster and database, or of one set.
+pub fn run(url: &str, set: Option<&str>, server: Option<&str>) -> Result<Vec<Finding>> {
+    snapshot::require_writable()?;
+    privilege::require_operator()?;
+    let (_, url) = access::parse(url)?;
+    place::require_store_reader(&url)?;
+    let store = access::open(&url, server)?;
+    let directories = directories(store.sizes("")?, set);
+    journal_offsite::imported(&url, server)?;
+    let mut findings = Vec::new();
+    for (below, files) in directories {
+        let place = if below.is_empty() { url.clone() } else { format!("{url}/{below}") };
+        let shelf = Shelf::Remote(Remote { store: access::open(&place, server)?, trouble: Trouble::default() });
+        let known = journal::files_in(&place)?;
+        let directory = Directory { url: &url, below: &below, shelf, files: &files };
+        for manifest in files.iter().filter(|file| names::is_manifest(&file.name)) {
+            if known.iter().any(|known| known.manifest_name == manifest.name && !known.is_missing_files) {
+                continue;
+            }
+            findings.extend(directory.one(manifest)?);
+        }
+    }
+    Ok(findings)
+}
+
+/// The files of each directory that can hold backups: of the set that is named, where one is.
+fn directories(sizes: std::collections::HashMap<String, u64>, set: Option<&str>) -> BTreeMap<String, Vec<Found>> {
+    let mut all: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for (key, size) in sizes {
+        let (below, name) = key.rsplit_once('/').unwrap_or(("", &key));
+        let last = below.rsplit('/').next().unwrap_or_default();
+        let is_of_set = set.is_none_or(|set| last.is_empty() || last == names::encode(set));
+        if is_of_set && last != names::INCREMENTALS {
+            all.entry(below.to_owned()).or_default().push(Found { name: name.to_owned(), size });
+        }
+    }
+    all.values_mut().for_each(|files| files.sort_by(|one, other| one.name.cmp(&other.name)));
+    all
+}
+
+/// One directory of the store.
+struct Directory<'a> {
+    url: &'a str,
+    below: &'a str,
+    shelf: Shelf,
+    files: &'a [Found],
+}
+
+impl Directory<'_> {
+    /// A manifest that no row tells of. One that cannot be used costs that backup; a store that cannot be reached, the call.
+    fn one(&self, manifest: &Found) -> Result<Option<Finding>> {
+        let shown = self.shelf.path().join(&manifest.name).display().to_string();
+        let found = attempt(|| self.adopt(manifest));
+        self.shelf.trouble()?;
+        Ok(found.unwrap_or_else(|failure| Some(unreadable(&shown, failure.message))))
+    }
+
+    fn adopt(&self, beside: &Found) -> Result<Option<Finding>> {
+        let Some(file) = self.container(&beside.name) else {
+            let shown = self.shelf.path().join(&beside.name).display().to_string();
+            return Ok(Some(unreadable(&shown, "its container is missing".into())));
+        };
+        let pair = adopt::open(&self.shelf, file, beside)?;
+        let id = pair.manifest.backup_id.clone();
+        let shown = self.shelf.path().join(&file.name).display().to_string();
+        let finding =
+            |action, details| Some(Finding { file: shown.clone(), backup_id: Some(id.clone()), action, details });
+        if let Some((directory, name)) = journal::place_of(&id)?
+            && Path::new(&directory).join(&name).exists()
+        {
+            let is_new = self.note_copy(&pair, file, beside)?;
+            let details = format!("a copy of \"{directory}/{name}\", which is listed");
+            return Ok(is_new.then(|| finding("adopted", details)).flatten());
+        }
+        let details = adopt::list(&self.shelf, &pair)?;
+        Ok(finding("adopted", details))
+    }
+
+    /// The container that a manifest stands beside.
+    fn container(&self, manifest: &str) -> Option<&Found> {
+        self.files.iter().find(|file| names::manifest_of_container(&file.name).as_deref() == Some(manifest))
+    }
+
+    /// Notes the copy of a backup that stands on this machine; false where it was noted.
+    fn note_copy(&self, pair: &adopt::Pair, file: &Found, beside: &Found) -> Result<bool> {
+        let manifest = &pair.manifest;
+        let known = journal_offsite::copies(self.url, &manifest.set_name)?;
+        if known.iter().any(|copy| copy.backup_id == manifest.backup_id && copy.status == "complete") {
+            return Ok(false);
+        }
+        let key = |name: &str| if self.below.is_empty() { name.to_owned() } else { format!("{}/{name}", self.below) };
+        let keys = Keys { object: key(&file.name), manifest: key(&beside.name) };
+        let backup = LocalBackup {
+            backup_id: manifest.backup_id.clone(),
+            set_name: manifest.set_name.clone(),
+            kind: manifest.kind.clone(),
+            started_at: manifest.started_at,
+            directory: String::new(),
+            file_name: file.name.clone(),
+            manifest_name: beside.name.clone(),
+            file_sha256: None,
+            manifest_sha256: pair.manifest_sha256(),
+            system_identifier: manifest.server.system_identifier.clone(),
+            database_name: manifest.server.database.clone(),
+        };
+        journal_offsite::record(self.url, &backup, &keys, None, Ok(file.size))?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,9 @@
+//! Copies of backups in other places: where they go, what is there, and reading straight from there.
+
+pub mod access; // how a store is reached
+pub mod destination; // where the copies of a set go
+pub mod import; // backups in a store, listed here
+mod incrementals; // and tombstones: what stands beside backups
+pub mod local; // what is here to be sent
+pub mod send; // one object
+pub mod upload; // all that is not there yet
