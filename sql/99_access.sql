@@ -5,7 +5,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
     -- operator, restorer, auditor; the admin is a member of all three. Every overload of a name has the same rule.
     SELECT 'function', f, '{operator}'::text[] FROM unnest('{
         backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
-        create_set, drop_set, add_table, remove_table, set_change_source,
+        create_set, drop_set, add_table, remove_table, set_change_source, set_subject_columns,
         expire_incrementals, prune, pin, unpin, set_retention,
         add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
         schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
@@ -19,7 +19,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         restore_plan, restore, restore_table, restore_record, undo_restore,
         undo, restore_table_as_of, record_history, read_as_of}'::text[]) AS f
     UNION ALL
-    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report}'::text[]) AS f
+    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report, erasure_certificate}'::text[]) AS f
+    UNION ALL
+    SELECT 'function', f, '{admin}' FROM unnest('{erase_subject}'::text[]) AS f
     UNION ALL
     -- What views are made with, and what reads no more than they do.
     SELECT 'function', f, '{operator,restorer,auditor}' FROM unnest('{
@@ -40,11 +42,13 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
         access_matrix}'::text[]) AS r
     UNION ALL
+    SELECT 'relation', r, '{operator,auditor}' FROM unnest('{erasure_log}'::text[]) AS r
+    UNION ALL
     SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
     UNION ALL
     -- Rows of users are in these.
     SELECT 'relation', r, '{}' FROM unnest('{
-        archive_rows, agent_training_archive, change_log, row_shapes, this_home}'::text[]) AS r
+        erasures, tombstones, erased_backups, archive_rows, agent_training_archive, change_log, row_shapes, this_home}'::text[]) AS r
 $fn$;
 COMMENT ON FUNCTION agent_backup.access_rules() IS 'Which roles may call a function of the extension or read a table or view of it';
 

@@ -10,6 +10,8 @@ mod journal_audit; // … of the log of acts
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_erased_log; // … of what is erased from the log
+mod journal_erasures; // … of persons who were erased
 mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
@@ -35,6 +37,7 @@ extension_sql_file!("../sql/15_audit.sql", name = "audit", requires = ["schema"]
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
+extension_sql_file!("../sql/37_erasure.sql", name = "erasure", requires = ["backups"]);
 extension_sql_file!("../sql/36_offsite.sql", name = "offsite", requires = ["backups", api::offsite::s3_validator]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);

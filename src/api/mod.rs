@@ -11,6 +11,7 @@ pub mod clock;
 pub mod compare;
 mod drill;
 mod drop;
+mod erase;
 pub mod encryption;
 mod evidence;
 pub mod export;
