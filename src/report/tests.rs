@@ -7,7 +7,7 @@ use super::fixture::{at, backup, empty, good, verdict};
 use super::page;
 
 /// What makes trouble in a page, in a drawing or in a table.
-const EVIL: [&str; 6] = [
+const EVIL: [&str; 7] = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
     "' onmouseover='x",
