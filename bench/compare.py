@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import capture
+import erase
 from measure import Candidate, Server, interleave, watch
 
 MIB = 1 << 20
@@ -310,6 +311,7 @@ def main():
         ),
         "k": lambda: compare_encryption(report, server, args.runs),
     }
+    items["l"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)
     for item, run in items.items():
         if item in args.items:
             run()

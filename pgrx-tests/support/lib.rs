@@ -14,6 +14,7 @@ mod canaries;
 mod cluster;
 mod compare;
 mod database;
+mod erasures;
 mod exact;
 mod faults;
 mod garage;
@@ -36,6 +37,7 @@ pub use canaries::{end_with, singers, with_mallory};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
+pub use erasures::{CANARY, Erased, all_files, erase, files_with, make_person, summed, with_person};
 pub use exact::{
     Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, has_xml, json_array, json_digest,
     pin, try_export,
@@ -51,7 +53,7 @@ pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
 };
 pub use retention::{Pruned, backups_at, listed_days, noted, prune, set_clock};
-pub use s3::{BUCKET, Call, KEY_ID, S3, SECRET};
+pub use s3::{BUCKET, Call, KEY_ID, S3, SECRET, connection};
 pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};
