@@ -17,9 +17,9 @@ use thiserror::Error;
 
 mod erase;
 
-pub use erase::EraseError;
 pub use audit::AuditError;
 pub use encryption::EncryptionError;
+pub use erase::EraseError;
 pub use offsite::OffsiteError;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
