@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import capture
+import offsite
 from measure import Candidate, Server, interleave, watch
 
 MIB = 1 << 20
@@ -308,6 +309,7 @@ def main():
         "j": lambda: capture.compare(
             report, report.sizes, server, APPROVALS, own_columns(server), args.runs, lambda: ours(server, "bench_csv", [APPROVALS])
         ),
+        "o": lambda: offsite.compare(report, server, args.tables, args.runs, interleave),
         "k": lambda: compare_encryption(report, server, args.runs),
     }
     for item, run in items.items():
