@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import capture
+import erase
 import offsite
 from measure import Candidate, Server, interleave, watch
 
@@ -312,6 +313,7 @@ def main():
         "o": lambda: offsite.compare(report, server, args.tables, args.runs, interleave),
         "k": lambda: compare_encryption(report, server, args.runs),
     }
+    items["l"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)
     for item, run in items.items():
         if item in args.items:
             run()

@@ -52,6 +52,7 @@ CREATE TABLE agent_backup.set_tables (
     excluded_columns text[] NOT NULL DEFAULT '{}' CHECK (array_position(excluded_columns, NULL) IS NULL),
     masked_columns   jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(masked_columns) = 'object'),
     defined_by       text,
+    subject_columns  text[] NOT NULL DEFAULT '{}' CHECK (array_position(subject_columns, NULL) IS NULL),
     CHECK ((row_filter IS NULL AND masked_columns = '{}') OR defined_by IS NOT NULL),
     PRIMARY KEY (set_name, schema_name, table_name),
     UNIQUE (set_name, ordinal)
@@ -66,6 +67,8 @@ COMMENT ON COLUMN agent_backup.set_tables.row_filter IS 'SQL expression; rows fo
 COMMENT ON COLUMN agent_backup.set_tables.excluded_columns IS 'Columns that are left out';
 COMMENT ON COLUMN agent_backup.set_tables.masked_columns IS 'Column to SQL expression that is saved in place of its value';
 COMMENT ON COLUMN agent_backup.set_tables.defined_by IS 'Role that gave the filter and the masks; it must have the rights of the table''s owner, as whom they run';
+
+COMMENT ON COLUMN agent_backup.set_tables.subject_columns IS 'Columns and paths such as data->>''customer_email'' that name a person, see erase_subject. Change with set_subject_columns';
 
 INSERT INTO agent_backup.sets (set_name, description, seeded)
 VALUES ('agent_sdk', 'Tables of the Agent SDK', true);

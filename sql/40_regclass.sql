@@ -5,9 +5,9 @@ LANGUAGE sql AS $fn$ SELECT * FROM agent_backup.export_table($1::text, $2, $3) $
 
 CREATE FUNCTION agent_backup.add_table(
     set_name text, relation regclass, formats text[] DEFAULT NULL, row_filter text DEFAULT NULL,
-    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}')
+    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}', subject_columns text[] DEFAULT '{}')
 RETURNS text
-LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6) $fn$;
+LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6, $7) $fn$;
 
 CREATE FUNCTION agent_backup.remove_table(set_name text, relation regclass)
 RETURNS text

@@ -1,7 +1,7 @@
 -- What each function says of itself in psql (\df+).
 COMMENT ON FUNCTION agent_backup.create_set IS 'Makes an empty backup set. Options: formats (csv, json, sql), compression (gzip, zstd) with level, numbers to keep, RTO and RPO';
 COMMENT ON FUNCTION agent_backup.drop_set IS 'Forgets a backup set; its backups stay. A set that has backups asks for confirm => true';
-COMMENT ON FUNCTION agent_backup.add_table(text, text, text[], text, text[], jsonb) IS 'Adds a table to a backup set: formats, row filter, excluded and masked columns. Returns its qualified name';
+COMMENT ON FUNCTION agent_backup.add_table(text, text, text[], text, text[], jsonb, text[]) IS 'Adds a table to a backup set: formats, row filter, excluded and masked columns. Returns its qualified name';
 COMMENT ON FUNCTION agent_backup.remove_table(text, text) IS 'Takes a table out of a backup set; backups of it stay. Returns its qualified name';
 COMMENT ON FUNCTION agent_backup.backup IS 'Backs up a set of tables into one file, all from one snapshot. One row per member with status ok, failed or absent';
 COMMENT ON FUNCTION agent_backup.export_table(text, text, text) IS 'Writes one table into one file on the server: csv, json or sql, plain or .gz or .zst by the ending of destination';
@@ -11,7 +11,9 @@ COMMENT ON FUNCTION @extschema@.verify_daily_backups IS 'Whether every table of 
 COMMENT ON FUNCTION agent_backup.clock IS 'The moment by which ages are judged: now, unless a superuser has set another one for a test';
 COMMENT ON FUNCTION agent_backup.lock_key IS 'Second key of the advisory lock that a backup of the set holds, as objid of pg_locks';
 COMMENT ON FUNCTION @extschema@.backup_agent_table_to_json(text, text) IS 'Writes one table as <table>_<YYYYMMDD_HH24MISS>.json, a JSON array with a row a line';
-COMMENT ON FUNCTION agent_backup.add_table(text, regclass, text[], text, text[], jsonb) IS 'As add_table with the table''s name, for a regclass';
+COMMENT ON FUNCTION agent_backup.set_subject_columns IS 'Says what names a person in a table of a set: columns, or paths such as data->>''customer_email''. Returns its name';
+COMMENT ON FUNCTION agent_backup.erase_subject IS 'Shows where a person is in backups, log and archive, and erases the person there with confirm => true';
+COMMENT ON FUNCTION agent_backup.add_table(text, regclass, text[], text, text[], jsonb, text[]) IS 'As add_table with the table''s name, for a regclass';
 COMMENT ON FUNCTION agent_backup.remove_table(text, regclass) IS 'As remove_table with the table''s name, for a regclass';
 COMMENT ON FUNCTION agent_backup.export_table(regclass, text, text) IS 'As export_table with the table''s name, for a regclass';
 COMMENT ON FUNCTION @extschema@.backup_agent_table_to_json(regclass, text) IS 'As backup_agent_table_to_json with the table''s name, for a regclass';

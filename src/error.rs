@@ -15,6 +15,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
 
+mod erase;
+
+pub use erase::EraseError;
 pub use audit::AuditError;
 pub use encryption::EncryptionError;
 pub use offsite::OffsiteError;
@@ -170,6 +173,8 @@ pub enum Error {
     Manifest { file: String, reason: String },
     #[error("cannot prepare a transaction that has removed backups")]
     CannotPrepare,
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     #[error("{object} is not as expected: {reason}")]
     Internal { object: &'static str, reason: String },
     #[error("step \"{step}\" was made to fail")]
@@ -242,6 +247,7 @@ impl Error {
             Audit(error) => error.code(),
             NotARowType { .. } => Code::ERRCODE_DATATYPE_MISMATCH,
             Manifest { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Erase(error) => error.code(),
             Evidence(error) => error.code(),
             RolledBack { .. } | Capture { .. } | Encode { .. } | Worker { .. } | Internal { .. } | Failpoint { .. } => {
                 Code::ERRCODE_INTERNAL_ERROR
@@ -318,6 +324,7 @@ impl Error {
             RowTooLong { .. } => Some("Leave the column out of the backup set, or export the table without it.".into()),
             Audit(error) => error.hint(),
             Store(error) => error.hint(),
+            Erase(error) => error.hint(),
             Encryption(error) => error.hint(),
             Evidence(error) => Some(error.hint()),
             Write(error) | Spill { source: error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {

@@ -38,6 +38,8 @@ pub struct Member {
     pub excluded: Vec<String>,
     pub masked: Vec<(String, String)>,
     pub defined_by: Option<String>,
+    /// What names a person in it.
+    pub subjects: Vec<String>,
 }
 
 /// A finished backup, as the catalogue keeps it.
@@ -150,7 +152,7 @@ fn members(set: &str) -> Result<Vec<Member>> {
     let query = "SELECT schema_name, table_name, formats, row_filter, excluded_columns, \
                         (SELECT pg_catalog.array_agg(key ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
                         (SELECT pg_catalog.array_agg(value ORDER BY key) FROM pg_catalog.jsonb_each_text(masked_columns)), \
-                        defined_by \
+                        defined_by, subject_columns \
                  FROM agent_backup.set_tables WHERE set_name = $1 ORDER BY ordinal";
     sql::rows(query, &[set.into()], |row| {
         let columns: Vec<String> = row.optional(6)?.unwrap_or_default();
@@ -162,12 +164,18 @@ fn members(set: &str) -> Result<Vec<Member>> {
             excluded: row.required(5)?,
             masked: columns.into_iter().zip(masks).collect(),
             defined_by: row.optional(8)?,
+            subjects: row.required(9)?,
         })
     })
 }
 
 fn set_names() -> Result<Vec<String>> {
     sql::rows("SELECT set_name FROM agent_backup.sets", &[], |row| row.required(1))
+}
+
+/// The names of all sets.
+pub fn all_sets() -> Result<Vec<String>> {
+    as_owner(set_names)
 }
 
 /// Records a finished backup with its entries.

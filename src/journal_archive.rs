@@ -97,10 +97,50 @@ pub fn is_no_table(name: &TableName) -> Error {
     Error::NotBackedUp { name: name.display(), kind: OWN_VIEW, hint }
 }
 
+/// Makes an index over our own rows, if there is none of this name.
+pub fn index(name: &str, expression: &str) -> Result<()> {
+    as_owner(|| {
+        let name = ident::quote(name);
+        let make = format!("CREATE INDEX IF NOT EXISTS {name} ON agent_backup.archive_rows (({expression}))");
+        sql::execute(&make, &[])?;
+        let comment = "Finds the rows of a person in the archive. Made by set_subject_columns";
+        sql::execute(&format!("COMMENT ON INDEX agent_backup.{name} IS {}", ident::literal(comment)), &[]).map(drop)
+    })
+}
+
 impl Archive {
     /// Whether a table is what holds its rows.
     pub fn is(&self, oid: pg_sys::Oid, table: &TableName) -> bool {
         self.oid == oid || (table.schema == "agent_backup" && table.name == "archive_rows")
+    }
+
+    /// Its name.
+    pub fn name(&self) -> TableName {
+        TableName { schema: self.schema.clone(), name: "agent_training_archive".into() }
+    }
+
+    /// How many of its rows meet a condition over `$1`. Of our view only those that are kept in it, not captured changes.
+    pub fn count(&self, condition: &str, value: &str) -> Result<u64> {
+        let query = |from: &str| format!("SELECT pg_catalog.count(*) FROM {from} WHERE {condition}");
+        self.within(|from| {
+            let counts = sql::rows(&query(from), &[value.into()], |row| row.required::<i64>(1))?;
+            Ok(counts.into_iter().sum::<i64>().cast_unsigned())
+        })
+    }
+
+    /// Deletes them.
+    pub fn erase(&self, condition: &str, value: &str) -> Result<u64> {
+        self.within(|from| Ok(sql::execute(&format!("DELETE FROM {from} WHERE {condition}"), &[value.into()])? as u64))
+    }
+
+    /// On what holds the rows: ours as the extension's owner, the application's as its own, restricted.
+    fn within<T>(&self, work: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        if self.is_own_view {
+            return as_owner(|| work("agent_backup.archive_rows"));
+        }
+        let _path = Pinned::search_path()?;
+        let _user = ActingAs::user(self.owner, Restriction::SecurityRestricted);
+        work(&self.name().qualified())
     }
 
     /// Refuses rows of a table that the archive's owner may not read: whoever made the table would get them.

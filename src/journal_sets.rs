@@ -152,6 +152,7 @@ const NAME_BYTES: usize = 63;
 /// What a member is added with.
 pub struct NewMember {
     pub formats: Option<Vec<String>>,
+    /// Its subjects are checked and as they are kept.
     pub selection: Selection,
 }
 
@@ -239,10 +240,10 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
     }
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.set_tables \
-            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns, defined_by) \
+            (set_name, schema_name, table_name, ordinal, formats, row_filter, excluded_columns, masked_columns, defined_by, subject_columns) \
             SELECT $1, $2, $3, coalesce(max(ordinal), 0) + 1, $4, $5, $6, \
                    (SELECT coalesce(pg_catalog.jsonb_object_agg(m.key, m.value), '{}') FROM ROWS FROM \
-                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)), $9 \
+                       (pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::text[])) AS m(key, value)), $9, $10 \
               FROM agent_backup.set_tables WHERE set_name = $1";
         let (columns, masks): (Vec<String>, Vec<String>) = member.selection.masked.iter().cloned().unzip();
         let arguments = [
@@ -255,6 +256,7 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
             columns.into(),
             masks.into(),
             member.selection.defined_by.as_deref().into(),
+            member.selection.subjects.clone().into(),
         ];
         sql::execute(statement, &arguments)?;
         changed(set)
@@ -263,18 +265,36 @@ pub fn add(set: &str, table: &TableName, member: &NewMember) -> Result<()> {
 
 /// Takes out the member that `typed` means: the table it resolves to, or, where that is gone, a member of that name.
 pub fn remove(set: &str, typed: &str, resolved: Option<&TableName>) -> Result<TableName> {
-    let members = journal::set(set)?.members;
-    let Some(member) = members.iter().find(|member| member.table.is_meant(typed, resolved)) else {
-        let near = crate::ident::near(typed, members.iter().map(|member| member.table.display()));
-        return Err(Error::NotMember { set: set.to_owned(), table: typed.to_owned(), near });
-    };
+    let table = member(set, typed, resolved)?;
     as_owner(|| {
         let statement =
             "DELETE FROM agent_backup.set_tables WHERE set_name = $1 AND schema_name = $2 AND table_name = $3";
-        sql::execute(statement, &[set.into(), member.table.schema.as_str().into(), member.table.name.as_str().into()])?;
+        sql::execute(statement, &[set.into(), table.schema.as_str().into(), table.name.as_str().into()])?;
         changed(set)
     })?;
-    Ok(member.table.clone())
+    Ok(table)
+}
+
+/// Changes what names a person in a member.
+pub fn set_subjects(set: &str, table: &TableName, subjects: Vec<String>) -> Result<()> {
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.set_tables SET subject_columns = $4 \
+                         WHERE set_name = $1 AND schema_name = $2 AND table_name = $3";
+        let arguments = [set.into(), table.schema.as_str().into(), table.name.as_str().into(), subjects.into()];
+        sql::execute(statement, &arguments)?;
+        changed(set)
+    })
+}
+
+/// The member that `typed` means. Errors: `UnknownSet`, `NotMember`.
+pub fn member(set: &str, typed: &str, resolved: Option<&TableName>) -> Result<TableName> {
+    let members = journal::set(set)?.members;
+    let found = members.iter().find(|member| member.table.is_meant(typed, resolved));
+    found.map(|member| member.table.clone()).ok_or_else(|| Error::NotMember {
+        set: set.to_owned(),
+        table: typed.to_owned(),
+        near: crate::ident::near(typed, members.iter().map(|member| member.table.display())),
+    })
 }
 
 /// A set that somebody changed is no longer the seeded one.

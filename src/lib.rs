@@ -10,9 +10,12 @@ mod journal_audit; // … of the log of acts
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_erased_log; // … of what is erased from the log
+mod journal_erasures; // … of persons who were erased
 mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_kept; // … of what DROP EXTENSION would lose
 mod journal_offsite; // … of copies in other places
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
@@ -34,6 +37,7 @@ extension_sql_file!("../sql/15_audit.sql", name = "audit", requires = ["schema"]
 extension_sql_file!("../sql/20_sets.sql", name = "sets", requires = ["schema"]);
 extension_sql_file!("../sql/30_backups.sql", name = "backups", requires = ["sets", api::lock_key::lock_key]);
 extension_sql_file!("../sql/35_retention.sql", name = "retention", requires = ["backups"]);
+extension_sql_file!("../sql/37_erasure.sql", name = "erasure", requires = ["backups"]);
 extension_sql_file!("../sql/36_offsite.sql", name = "offsite", requires = ["backups", api::offsite::s3_validator]);
 extension_sql_file!("../sql/60_restores.sql", name = "restores", requires = ["schema"]);
 extension_sql_file!("../sql/70_drills.sql", name = "drills", requires = ["sets"]);
@@ -140,6 +144,7 @@ extension_sql_file!(
 extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state", "offsite"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/98_drop.sql", name = "drop", requires = ["schema"]);
 extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 

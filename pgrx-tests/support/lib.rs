@@ -14,6 +14,7 @@ mod canaries;
 mod cluster;
 mod compare;
 mod database;
+mod erasures;
 mod exact;
 mod faults;
 mod garage;
@@ -36,6 +37,7 @@ pub use canaries::{end_with, singers, with_mallory};
 pub use cluster::{Cluster, Options};
 pub use compare::{assert_equal_tables, equal_tables};
 pub use database::{Database, database, shared};
+pub use erasures::{CANARY, Erased, all_files, erase, files_with, make_person, summed, with_person};
 pub use exact::{
     Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, has_xml, json_array, json_digest,
     pin, try_export,

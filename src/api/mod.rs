@@ -10,6 +10,8 @@ mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
+mod drop;
+mod erase;
 pub mod encryption;
 mod evidence;
 pub mod export;

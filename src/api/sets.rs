@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
+use crate::run::erase::targets;
 use crate::run::audit::{Act, audited};
 use crate::run::schedule;
 use crate::server::text::{Json, Text};
@@ -91,7 +92,8 @@ fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) ->
 ///
 /// `table_name` may be `invoices`, `Invoices`, `billing."Invoices"` or a regclass; `formats` null takes those of the
 /// set; `row_filter` is an SQL expression, rows for which it is not true are left out; `masked_columns` maps a column
-/// to the expression saved in its place.
+/// to the expression saved in its place; `subject_columns` are the columns, or paths such as `data->>'customer_email'`, that
+/// name a person, see `erase_subject`.
 ///
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 42P01 for an unknown table (the hint
 /// names near ones), 42703 for an unknown column, 42710 for a member twice, 42601 for what is not one expression.
@@ -103,6 +105,7 @@ fn add_table(
     row_filter: default!(Option<Text>, "NULL"),
     excluded_columns: default!(Option<Vec<Option<Text>>>, "'{}'"),
     masked_columns: default!(Option<Json>, "'{}'"),
+    subject_columns: default!(Option<Vec<Option<Text>>>, "'{}'"),
 ) -> Result<Text, ErrorReport> {
     audited(Act::new("add_table").on(table_name.as_ref()).of(set_name.as_ref()), || {
         snapshot::require_writable()?;
@@ -111,11 +114,43 @@ fn add_table(
         let formats = optional_items(formats, "formats")?;
         let excluded = items(required(excluded_columns, "excluded_columns")?, "excluded_columns")?;
         let masked = json(&required(masked_columns, "masked_columns")?, "masked_columns")?;
-        let member = NewMember::new(formats, row_filter.as_deref(), excluded, masked)?;
+        let mut member = NewMember::new(formats, row_filter.as_deref(), excluded, masked)?;
+        let subjects = items(required(subject_columns, "subject_columns")?, "subject_columns")?;
         let oid = ident::resolve(&required(table_name, "table_name")?)?;
         let name = table::check_member(oid, &member.selection)?;
+        member.selection.subjects = targets::check(oid, &subjects)?;
         journal_sets::add(&set, &name, &member)?;
         Ok(name.qualified().into())
+    })
+}
+
+/// Says what names a person in a table of a set: columns, or paths such as `data->>'customer_email'`. Backups from now on
+/// hold filters of their values, so that `erase_subject` reads little. Returns the table's qualified name.
+///
+/// `SELECT agent_backup.set_subject_columns('agent_sdk', 'agent_approvals', '{customer_email}');`
+///
+/// Of `agent_training_archive`, where it is the extension's own, an index is made for each, so that `DELETE … WHERE
+/// data->>'customer_email' = …` finds its rows at once.
+///
+/// Errors: 42501 without the right to write backups, 42704 for an unknown set or a table that is no member, 42703 for an
+/// unknown column, 22023 for what is neither a column nor a path to a text.
+#[pg_extern(schema = "agent_backup", name = "set_subject_columns")]
+fn set_subject_columns(
+    set_name: Option<Text>,
+    table_name: Option<Text>,
+    subject_columns: Option<Vec<Option<Text>>>,
+) -> Result<Text, ErrorReport> {
+    audited(Act::new("set_subject_columns").on(table_name.as_ref()).of(set_name.as_ref()), || {
+        snapshot::require_writable()?;
+        privilege::require_operator()?;
+        let (set, typed) = (required(set_name, "set_name")?, required(table_name, "table_name")?);
+        let subjects = items(required(subject_columns, "subject_columns")?, "subject_columns")?;
+        let oid = ident::resolve(&typed)?;
+        let table = journal_sets::member(&set, &typed, Some(&ident::name_of(oid)?))?;
+        let subjects = targets::check(oid, &subjects)?;
+        journal_sets::set_subjects(&set, &table, subjects.clone())?;
+        targets::index_archive(oid, &subjects)?;
+        Ok(table.qualified().into())
     })
 }
 

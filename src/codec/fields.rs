@@ -49,6 +49,15 @@ impl CsvFields {
         self.fields.clear();
     }
 
+    /// Makes fields NULL.
+    pub fn blank(&mut self, places: &[usize]) {
+        for place in places {
+            if let Some(field) = self.fields.get_mut(*place) {
+                *field = None;
+            }
+        }
+    }
+
     /// How many fields the row has; a row of no columns counts as one NULL.
     pub fn len(&self) -> usize {
         self.fields.len()

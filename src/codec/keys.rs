@@ -9,6 +9,7 @@
 use std::error::Error;
 
 use super::error::EncodeError;
+use super::subject::Subject;
 use super::value::{self, Scratch};
 use super::wire::{Column, Fields, RowBatch, ValueKind};
 use crate::stream::{ChunkEncoder, RowDigest};
@@ -43,8 +44,12 @@ fn places(hash: u64, bytes: usize) -> impl Iterator<Item = (usize, u8)> {
 
 /// The filter of the keys with these hashes.
 fn filter(hashes: &[u64]) -> Vec<u8> {
-    let mut filter = vec![0; (hashes.len() * BITS_PER_KEY).div_ceil(8)];
-    let bytes = filter.len();
+    filter_of_size(hashes, (hashes.len() * BITS_PER_KEY).div_ceil(8))
+}
+
+/// As `filter`, of this many bytes: to take the place of one of more keys.
+pub fn filter_of_size(hashes: &[u64], bytes: usize) -> Vec<u8> {
+    let mut filter = vec![0; bytes];
     for &hash in hashes {
         places(hash, bytes).for_each(|(byte, bit)| filter[byte] |= bit);
     }
@@ -100,6 +105,55 @@ impl ChunkEncoder for KeyFilter {
         out: &mut Vec<u8>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         out.extend_from_slice(&filter(&self.hashes(batch)?));
+        Ok(())
+    }
+}
+
+/// Makes the filter of the values that a subject has in a batch. A row in which it is NULL is not in it.
+#[derive(Debug)]
+pub struct SubjectFilter {
+    subject: Subject,
+    kinds: Vec<(ValueKind, bool)>,
+}
+
+impl SubjectFilter {
+    /// Of rows of `columns`, in which the subject is one.
+    pub fn new(columns: &[Column], subject: &Subject) -> Self {
+        let kinds = columns.iter().map(|column| (column.kind.clone(), column.name == subject.column));
+        SubjectFilter { subject: subject.clone(), kinds: kinds.collect() }
+    }
+
+    fn hashes(&self, batch: &RowBatch) -> Result<Vec<u64>, EncodeError> {
+        let broken = |_| EncodeError::BrokenBatch { sequence: batch.sequence, reason: "a value in it cannot be read" };
+        let (mut fields, mut scratch, mut text) = (Fields::new(batch), Scratch::default(), Vec::new());
+        let mut hashes = Vec::with_capacity(batch.rows as usize);
+        for _ in 0..batch.rows {
+            for (kind, is_it) in &self.kinds {
+                let field = fields.take().map_err(broken)?;
+                let (true, Some(bytes)) = (is_it, field) else { continue };
+                text.clear();
+                value::text(kind, bytes, &mut scratch, &mut text).map_err(broken)?;
+                if self.subject.steps.is_empty() {
+                    hashes.push(hash(&text));
+                } else {
+                    hashes.extend(self.subject.in_text(&text).map(|value| hash(&value)));
+                }
+            }
+        }
+        Ok(hashes)
+    }
+}
+
+impl ChunkEncoder for SubjectFilter {
+    /// A filter of no keys still has a byte, since one of none says nothing.
+    fn encode(
+        &self,
+        batch: &RowBatch,
+        _digest: &mut RowDigest,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let hashes = self.hashes(batch)?;
+        out.extend_from_slice(&filter_of_size(&hashes, (hashes.len() * BITS_PER_KEY).div_ceil(8).max(1)));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Rows on their way: how a value travels off the backend (`wire`), what its text is (`value` and the decoders below
 //! it), how a row reads in each format (`csv`, `json`, `sql`), how the rows are found again (`split`), which chunk
-//! may hold a key (`keys`), what can be made of the fields (`project`, `image`, `load`), and how a change is kept
+//! may hold a key (`keys`), what names a person in a row (`subject`), what can be made of the fields (`project`, `image`, `load`), and how a change is kept
 //! (`change`, `logged`).
 
 mod array;
@@ -30,6 +30,7 @@ pub mod split;
 mod sql;
 #[cfg(test)]
 mod stored;
+pub mod subject;
 mod text;
 mod value;
 pub mod wire;

@@ -50,6 +50,12 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddl_fingerprint: Option<String>,
     pub notes: Vec<String>,
+    /// How often rows were erased from it since it was made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
+    /// One for each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "item_per_line")]
+    pub erasures: Vec<Erasure>,
     /// The newest entry of the log of acts when the backup was made: its hash, and its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_head: Option<String>,
@@ -207,6 +213,24 @@ pub struct Entry {
     /// Where filters tell which chunk may hold a key; none where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,
+    /// The same for what names a person: one for each subject column of the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Keys>,
+}
+
+/// That rows of a person were erased; what names the person is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    pub erasure_id: String,
+    pub erased_at: DateTime<Utc>,
+    /// Over all tables.
+    pub rows: u64,
+    /// SHA-256 of the manifest that this one took the place of.
+    pub replaced_sha256: String,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The filters of the chunks of an entry: `codec::keys` says what they are.
@@ -214,7 +238,7 @@ pub struct Entry {
 pub struct Keys {
     /// Name of the entry whose chunks they are.
     pub entry: String,
-    /// The columns that make the key, in the order of the file.
+    /// The columns that make the key, in the order of the file; of a subject its one column or path.
     pub columns: Vec<String>,
 }
 

@@ -15,7 +15,7 @@ use crate::stream::{ChunkMeta, Compressor, Frame, RowDigest, Spool, Spooled};
 
 const METHODS: [Compression; 3] = [Compression::None, Compression::Gzip(1), Compression::Zstd(1)];
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     let time = DateTime::from_timestamp(1_760_227_200, 0).unwrap();
     Manifest {
         version: VERSION,
@@ -49,6 +49,8 @@ fn manifest() -> Manifest {
         ddl_fingerprint: None,
         encryption: None,
         notes: vec!["note".into()],
+        generation: 0,
+        erasures: vec![],
         audit_head: None,
         audit_entry: None,
         content_sha256: String::new(),

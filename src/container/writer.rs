@@ -10,6 +10,7 @@ use super::MANIFEST_NAME;
 use super::error::ContainerError;
 use super::header::{BLOCK, padding, tar_header};
 use super::manifest::{Entry, Keys, Manifest};
+use super::slot;
 use super::read_at::ReadAt;
 use super::reader::Container;
 use super::trailer::Trailer;
@@ -19,6 +20,10 @@ use crate::stream::{Chunk, Compressor, Frame, Spooled, StreamError};
 /// Most plain bytes in one chunk of an entry that was given as bytes.
 const CHUNK: usize = 1 << 20;
 
+/// Stored bytes left behind a tar header, and stored bytes of the zeros behind an entry: when rows are erased another size
+/// is told, and other zeros follow, and nothing may move. A plain tar has neither.
+const HEADER_ROOM: usize = 40;
+const PADDING_SLOT: usize = 72;
 /// Bytes copied at once.
 const COPIED: u64 = 1 << 20;
 
@@ -114,6 +119,7 @@ impl<W: Write> ContainerWriter<W> {
             sha256: hex::encode(copied.sha256),
             chunks: copied.chunks.into_iter().map(absolute).collect(),
             keys: None,
+            subjects: Vec::new(),
         });
         self.last()
     }
@@ -122,14 +128,36 @@ impl<W: Write> ContainerWriter<W> {
     /// and no rows of their own.
     pub fn add_keys(&mut self, columns: &[String], spooled: &Spooled) -> Result<(), ContainerError> {
         let of = self.last()?.name.clone();
-        let name = format!("{of}.keys");
+        let keys = self.add_filters(&of, "keys", columns, spooled)?;
+        self.tell(&of, |entry| entry.keys = Some(keys))
+    }
+
+    /// Adds the filters of a subject of the entry `of`, as `add_keys` does those of its key.
+    pub fn add_subject(&mut self, of: &str, subject: &str, spooled: &Spooled) -> Result<(), ContainerError> {
+        let number = self.entries.iter().find(|entry| entry.name == of).map_or(0, |entry| entry.subjects.len());
+        let keys = self.add_filters(of, &format!("subject{}", number + 1), &[subject.to_owned()], spooled)?;
+        self.tell(of, |entry| entry.subjects.push(keys))
+    }
+
+    fn add_filters(
+        &mut self,
+        of: &str,
+        suffix: &str,
+        columns: &[String],
+        spooled: &Spooled,
+    ) -> Result<Keys, ContainerError> {
+        let name = format!("{of}.{suffix}");
         self.add_spooled(&name, 0, Format::Csv, spooled, &Frame::default())?;
-        if let [.., of, keys] = self.entries.as_mut_slice() {
+        if let Some(keys) = self.entries.last_mut() {
             (keys.table, keys.format, keys.rows, keys.row_digest) = (None, None, 0, None);
             keys.chunks.iter_mut().for_each(|chunk| (chunk.first_row, chunk.rows) = (0, 0));
-            of.keys = Some(Keys { entry: name, columns: columns.to_vec() });
         }
-        Ok(())
+        Ok(Keys { entry: name, columns: columns.to_vec() })
+    }
+
+    fn tell(&mut self, name: &str, what: impl FnOnce(&mut Entry)) -> Result<(), ContainerError> {
+        let missing = || ContainerError::Missing { what: format!("entry \"{name}\"") };
+        self.entries.iter_mut().find(|entry| entry.name == name).ok_or_else(missing).map(what)
     }
 
     /// Adds a file that belongs to no table (`schema.sql`). It has chunks like any other, of no rows.
@@ -160,6 +188,7 @@ impl<W: Write> ContainerWriter<W> {
             sha256: hex::encode(hash.finalize()),
             chunks,
             keys: None,
+            subjects: Vec::new(),
         });
         self.last()
     }
@@ -168,6 +197,24 @@ impl<W: Write> ContainerWriter<W> {
     pub fn finish(mut self, mut manifest: Manifest) -> Result<Written<W>, ContainerError> {
         manifest.compression = self.compression;
         manifest.entries = std::mem::take(&mut self.entries);
+        self.end(manifest)
+    }
+
+    /// Goes on behind a content that stands already: `out` takes what follows it. The manifest has its entries.
+    pub(super) fn behind(
+        out: W,
+        manifest: &Manifest,
+        content: Sha256,
+        content_bytes: u64,
+        mtime: u64,
+    ) -> Result<Self, ContainerError> {
+        let mut writer = ContainerWriter::new(out, manifest.compression, DateTime::default())?;
+        writer.mtime = mtime;
+        (writer.out.offset, writer.out.file) = (content_bytes, content);
+        Ok(writer)
+    }
+
+    pub(super) fn end(mut self, mut manifest: Manifest) -> Result<Written<W>, ContainerError> {
         manifest.content_bytes = self.out.offset;
         manifest.content_sha256 = hex::encode(self.out.file.clone().finalize());
         let text = manifest.to_bytes()?;
@@ -199,34 +246,48 @@ impl<W: Write> ContainerWriter<W> {
         })
     }
 
+    /// Bytes written so far.
+    pub(super) fn offset(&self) -> u64 {
+        self.out.offset
+    }
+
     fn last(&self) -> Result<&Entry, ContainerError> {
         self.entries.last().ok_or_else(|| ContainerError::Missing { what: "the entry just written".into() })
     }
 
     /// Writes the tar header of a new entry and gives its offset.
-    fn start(&mut self, name: &str, plain_bytes: u64) -> Result<u64, ContainerError> {
+    pub(super) fn start(&mut self, name: &str, plain_bytes: u64) -> Result<u64, ContainerError> {
         let header = tar_header(name, plain_bytes, self.mtime)?;
         if !self.names.insert(name.into()) {
             return Err(ContainerError::Name(name.into()));
         }
         let offset = self.out.offset;
         self.member(name, &header)?;
+        self.room(name, HEADER_ROOM)?;
         Ok(offset)
     }
 
-    fn pad(&mut self, name: &str, plain_bytes: u64) -> Result<(), ContainerError> {
-        self.member(name, &[0; BLOCK][..padding(plain_bytes)]).map(drop)
+    /// The zeros behind an entry of this size.
+    pub(super) fn pad(&mut self, name: &str, plain_bytes: u64) -> Result<(), ContainerError> {
+        let stored = self.member(name, &[0; BLOCK][..padding(plain_bytes)])?;
+        self.room(name, PADDING_SLOT.saturating_sub(stored.len()))
+    }
+
+    /// Stored bytes that hold nothing.
+    fn room(&mut self, name: &str, bytes: usize) -> Result<(), ContainerError> {
+        let mut room = Vec::new();
+        if slot::fill(self.compression, bytes, &mut room) { self.write(name, &room) } else { Ok(()) }
     }
 
     /// Writes one member (none for no bytes) after reading it back, and gives its stored bytes.
-    fn member(&mut self, name: &str, plain: &[u8]) -> Result<Vec<u8>, ContainerError> {
+    pub(super) fn member(&mut self, name: &str, plain: &[u8]) -> Result<Vec<u8>, ContainerError> {
         let mut stored = Vec::new();
         self.compressor.compress_checked(plain, &mut stored, &|| false).map_err(|source| stream_error(name, source))?;
         self.write(name, &stored)?;
         Ok(stored)
     }
 
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ContainerError> {
+    pub(super) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ContainerError> {
         self.out.write_all(bytes).map_err(|source| ContainerError::Write { what: format!("\"{name}\""), source })
     }
 }

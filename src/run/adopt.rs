@@ -10,6 +10,7 @@ use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{EncryptionError, Error, Result};
 use crate::journal::{self, FileFacts};
+use crate::journal_erasures;
 use crate::journal_retention;
 use crate::run::shelf::{self, Shelf};
 use crate::run::{blob, publish};
@@ -137,6 +138,24 @@ pub fn list(directory: &Shelf, pair: &Pair) -> Result<String> {
     let started = manifest.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let unproven = unproven.as_ref().map(|it| format!("; {it}")).unwrap_or_default();
     Ok(format!("{} table(s), {} rows of {started}{unproven}", record.tables, record.row_count))
+}
+
+/// The manifest that stands beside a container, with its text; none where it is no manifest any more.
+pub fn manifest_beside(directory: &Directory, beside: &str) -> Result<Option<(Manifest, Vec<u8>)>> {
+    let bytes = read(directory.open_file(beside)?)?;
+    Ok(Manifest::parse(&bytes).ok().map(|manifest| (manifest, bytes)))
+}
+
+/// Lists what erasures made of a backup that is listed as it was before; what was done, in words.
+pub fn relist(directory: &Directory, file: &str, beside: &str) -> Result<String> {
+    let found = |name: &str| -> Result<Found> {
+        let size = directory.open_file(name)?.metadata().map_err(Error::Write)?.len();
+        Ok(Found { name: name.to_owned(), size })
+    };
+    let pair = open(&Shelf::Local(directory.clone()), &found(file)?, &found(beside)?)?;
+    let record = journal::from_manifest(&pair.manifest, directory.path(), &pair.container, &pair.beside, None);
+    journal_erasures::relist(&record)?;
+    Ok(format!("rows were erased from it {} time(s)", pair.manifest.generation))
 }
 
 /// The manifest of the set's newest complete backup here, if it is the one that the catalogue knows. It only spares work:

@@ -167,6 +167,7 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
         excluded: Vec::new(),
         masked: Vec::new(),
         defined_by: None,
+        subjects: Vec::new(),
     };
     let set = Set {
         name: name.to_owned(),
@@ -373,6 +374,8 @@ fn new_manifest(
         left_out: read.definitions.left_out.clone(),
         ddl_fingerprint: read.definitions.fingerprint.clone(),
         notes: Vec::new(),
+        generation: 0,
+        erasures: Vec::new(),
         audit_head,
         audit_entry,
         content_sha256: String::new(),

@@ -11,13 +11,24 @@ use agent_backup_core::store::object::{Cancelled, ObjectError, RemoteFile};
 use agent_backup_core::store::{Directory, StoreError};
 
 use crate::error::EncryptionError;
+use crate::run::erase::{pending, settle};
 use crate::run::keys;
 use crate::run::shelf::{Remote, Trouble};
 use crate::server::interrupt;
 
-/// Of a file in a directory, as they are stored.
+/// Of a file in a directory, as they are stored. Nobody changes the file while it is open.
 pub fn of_file(directory: &Directory, name: &str) -> Result<Blob, StoreError> {
-    Ok(Arc::new(directory.open_file(name)?))
+    let file = directory.open_file(name)?;
+    let path = || directory.path().join(name);
+    // This transaction's own lock on what it changes would keep us out for ever.
+    if !pending::changes(directory, name) && !settle::lock(&file, settle::Hold::Shared).map_err(|error| refused(path(), error))? {
+        return Err(StoreError::Busy { path: path(), holder: None });
+    }
+    Ok(Arc::new(file))
+}
+
+fn refused(path: std::path::PathBuf, error: crate::error::Error) -> StoreError {
+    StoreError::Io { action: "lock", path, source: std::io::Error::other(error) }
 }
 
 /// Of an object of a store, as they are stored. Reads answer a cancel, on any thread.

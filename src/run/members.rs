@@ -43,6 +43,7 @@ pub fn selection_of(member: &Member) -> Selection {
         masked: member.masked.clone(),
         defined_by: member.defined_by.clone(),
         changed: None,
+        subjects: member.subjects.clone(),
     }
 }
 
@@ -164,6 +165,10 @@ impl<'a, 'w> Reader<'a, 'w> {
             self.writing.add(&names::entry(&name.schema, &name.name, entry.format, ordinal), ordinal, entry)?;
             if let (Format::Csv, Some((columns, keys))) = (entry.format, &data.keys) {
                 self.writing.add_keys(columns, keys)?;
+            }
+            if entry.format == Format::Csv {
+                let of = names::entry(&name.schema, &name.name, entry.format, ordinal);
+                data.subjects.iter().try_for_each(|(subject, filters)| self.writing.add_subject(&of, subject, filters))?;
             }
             plain += entry.spooled.plain_bytes;
             stored += entry.spooled.stored_bytes;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_backup_core::codec::keys::KeyFilter;
+use agent_backup_core::codec::keys::{KeyFilter, SubjectFilter};
+use agent_backup_core::codec::subject::Subject;
 use agent_backup_core::codec::{Column, EncodeError, Encoder, RowBatch};
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::store::Directory;
@@ -42,6 +43,8 @@ pub struct TableData {
     pub entries: Vec<Entry>,
     /// The filters of the CSV's chunks, and the columns that they are of.
     pub keys: Option<(Vec<String>, Spooled)>,
+    /// The same of what names a person, one for each.
+    pub subjects: Vec<(String, Spooled)>,
 }
 
 /// A table whose rows all were handed to the threads.
@@ -51,6 +54,8 @@ pub struct Scanned {
     plans: Vec<EntryPlan>,
     formats: Vec<Format>,
     key: Vec<String>,
+    /// Behind the filters of keys in `plans`.
+    subjects: Vec<String>,
     rows: u64,
 }
 
@@ -77,15 +82,24 @@ pub fn scan(
             Format::Sql => Encoder::sql(columns, &table.name.qualified()),
         })
     };
-    let key = if formats.contains(&Format::Csv) { filtered_key(table, selection) } else { Vec::new() };
+    let (key, subjects) = match formats.contains(&Format::Csv) {
+        true => (filtered_key(table, selection), filtered_subjects(table, selection)),
+        false => (Vec::new(), Vec::new()),
+    };
     scan_into(pool, table, selection, formats, &|columns| {
         let mut encoders: Vec<_> = formats.iter().map(|&format| encode(format, columns)).collect();
         if !key.is_empty() {
             encoders.push(Arc::new(KeyFilter::new(columns, &key)));
         }
+        for subject in &subjects {
+            encoders.push(Arc::new(SubjectFilter::new(columns, subject)));
+        }
         encoders.into_iter().map(|encoder| entry_plan(encoder, compression, scratch.clone())).collect()
     })
-    .map(|scanned| Scanned { key, ..scanned })
+    .map(|scanned| {
+        let subjects = subjects.iter().map(ToString::to_string).collect();
+        Scanned { key, subjects, ..scanned }
+    })
 }
 
 /// Scans a locked table as JSON and, row for row in the same chunks, the texts of its columns `key`, which stand in
@@ -126,6 +140,17 @@ fn filtered_key(table: &Table, selection: &Selection) -> Vec<String> {
             && value::has_one_text(column.type_oid)
     };
     table.columns.iter().filter(usable).map(|column| column.name.clone()).collect()
+}
+
+/// The subjects of which filters are made: those whose column is in the files as it is.
+fn filtered_subjects(table: &Table, selection: &Selection) -> Vec<Subject> {
+    let is_held = |subject: &Subject| {
+        let known = table.columns.iter().any(|column| column.name == subject.column && !column.generated);
+        known
+            && !selection.excluded.contains(&subject.column)
+            && !selection.masked.iter().any(|(column, _)| *column == subject.column)
+    };
+    selection.subjects.iter().filter_map(|text| Subject::parse(text).ok()).filter(is_held).collect()
 }
 
 /// The number of rows of a locked table under the active snapshot, and their digest as CSV with its columns in the order
@@ -184,7 +209,7 @@ fn scan_into(
     let others_code = selection.has_expressions() || selection.changed.is_some();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     drop(sink);
-    Ok(Scanned { job, plans, formats: formats.to_vec(), key: Vec::new(), rows })
+    Ok(Scanned { job, plans, formats: formats.to_vec(), key: Vec::new(), subjects: Vec::new(), rows })
 }
 
 impl Scanned {
@@ -208,7 +233,11 @@ impl Scanned {
             }
         }
         let spooled = |plan: &EntryPlan| plan.spool.finish().map_err(|error| stream_error(table, error));
-        let keys = self.plans.get(self.formats.len()).map(spooled).transpose()?;
+        let has_keys = !self.key.is_empty();
+        let keys = self.plans.get(self.formats.len()).filter(|_| has_keys).map(spooled).transpose()?;
+        let behind = self.plans.iter().skip(self.formats.len() + usize::from(has_keys));
+        let subjects = behind.zip(self.subjects).map(|(plan, subject)| Ok((subject, spooled(plan)?)));
+        let subjects = subjects.collect::<Result<Vec<_>>>()?;
         let entries = self.plans.iter().zip(self.formats).map(|(plan, format)| {
             let spooled = spooled(plan)?;
             Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
@@ -217,6 +246,7 @@ impl Scanned {
             rows: self.rows,
             entries: entries.collect::<Result<Vec<_>>>()?,
             keys: keys.map(|keys| (self.key, keys)),
+            subjects,
         })
     }
 }

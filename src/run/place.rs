@@ -11,6 +11,7 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
+use crate::run::erase::{pending, settle, tombstones};
 use crate::journal_offsite;
 use crate::run::removal;
 use crate::run::reseal::recover;
@@ -36,6 +37,7 @@ pub fn of_set(set: &str) -> Result<SetPlace> {
     for left in directory.sweep_staging(&lock)? {
         message::say(PgLogLevel::DEBUG1, &format!("removed \"{left}\", left by a backup that did not end"));
     }
+    settle::directory(&directory)?;
     recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
 }
@@ -49,8 +51,25 @@ pub fn of_incrementals(set: &str) -> Result<SetPlace> {
     let directory = open(&path)?.subdirectory(&names::encode(set))?.subdirectory(names::INCREMENTALS)?;
     let lock = lock(&directory, set)?;
     directory.sweep_staging(&lock)?;
+    settle::directory(&directory)?;
     recover::run(&directory)?;
     Ok(SetPlace { directory, lock, _set: set_lock })
+}
+
+/// Opens the directory of the tombstones for writing, making it where it is missing, and removes what dead writers left
+/// there. Errors: `Busy` while another session erases.
+pub fn of_tombstones() -> Result<(Directory, Rc<DirectoryLock>)> {
+    let path = settings::directory();
+    privilege::require_file_writer(&path)?;
+    let directory = open(&path)?.subdirectory(tombstones::DIRECTORY)?;
+    let lock = lock(&directory, tombstones::DIRECTORY)?;
+    directory.sweep_staging(&lock)?;
+    Ok((directory, lock))
+}
+
+/// The same for reading. Whoever may read a backup is to see whom it must not show, so no right of its own is asked for.
+pub fn of_tombstones_for_reading() -> Result<Directory> {
+    Ok(Directory::open(&settings::directory().join(tombstones::DIRECTORY), rule())?)
 }
 
 /// Refuses a set of which neither the catalogue nor the disk knows anything: nothing is made for a mistyped name.
@@ -156,7 +175,7 @@ pub fn rule() -> DirectoryRule {
 }
 
 fn lock(directory: &Directory, set: &str) -> Result<Rc<DirectoryLock>> {
-    if let Some(held) = removal::held_lock(directory) {
+    if let Some(held) = removal::held_lock(directory).or_else(|| pending::held_lock(directory)) {
         return Ok(held);
     }
     directory.lock_exclusive().map(Rc::new).map_err(|error| match error {

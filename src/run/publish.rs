@@ -59,6 +59,11 @@ impl<'a> Writing<'a> {
         self.writer.add_keys(columns, spooled).map_err(container_error)
     }
 
+    /// Adds the filters of a subject of the entry `of`.
+    pub fn add_subject(&mut self, of: &str, subject: &str, spooled: &Spooled) -> Result<()> {
+        self.writer.add_subject(of, subject, spooled).map_err(container_error)
+    }
+
     /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`
     /// are names that are not given again.
     pub fn finish(mut self, schema: &str, manifest: Manifest, used: HashSet<OsString>) -> Result<Placed> {

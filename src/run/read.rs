@@ -1,7 +1,5 @@
 //! `read_backup`: the rows of one table of a backup as rows of a type.
 
-use std::ops::ControlFlow;
-
 use agent_backup_core::codec::{CsvFields, split};
 use agent_backup_core::container::manifest::Member;
 use agent_backup_core::container::{ContainerError, Tally};
@@ -12,6 +10,7 @@ use pgrx::{check_for_interrupts, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
+use crate::run::erase::tombstones::{self, Hidden};
 use crate::run::source::{self, Source};
 use crate::run::unpack::{self, Checked};
 use crate::server::encoding::{self, Encoding};
@@ -65,16 +64,19 @@ fn copy(source: &Source, number: usize, width: usize, mut maker: RowMaker, mut r
     let mut place = maker.place(table.unwrap_or_default())?;
     let mut tally = Tally::default();
     let split = move |chunk: Chunk, plain: Vec<u8>| Part::split(chunk, &plain, width, is_utf8);
-    unpack::chunks(source, entry, unpack::all(entry), split, |chunk, part| {
-        let part = part.map_err(|problem| source.damaged(problem))?;
-        tally.add(entry, chunk, Ok((part.rows, part.digest)));
+    let mut chunks = unpack::rows(source, number, entry, unpack::all(entry), split)?;
+    let mut left_out = Hidden::default();
+    while let Some((chunk, part)) = unpack::next(&mut chunks)? {
+        let (part, hidden) = part.map_err(|problem| source.damaged(problem))?;
+        tally.add(entry, chunk, Ok(hidden.and(part.rows, part.digest)));
+        left_out.add(hidden);
         for row in 0..part.rows {
             check_for_interrupts!();
             place.at_row(chunk.first_row + row + 1);
             maker.put(&part.fields, row as usize * width.max(1), &mut place, &mut results);
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
+    tombstones::tell(source, number, left_out.rows);
     match tally.verdict(entry).0.into_iter().next() {
         None => Ok(()),
         Some(problem) => Err(source.damaged(problem)),

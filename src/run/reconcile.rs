@@ -9,6 +9,7 @@ use agent_backup_core::store::Directory;
 use crate::error::Result;
 use crate::journal::{self, KnownFile};
 use crate::run::adopt::{self, Found, Pair};
+use crate::run::erase::{settle, tombstones};
 use crate::run::shelf::Shelf;
 use crate::run::{removal, say};
 use crate::server::facts;
@@ -18,7 +19,7 @@ use crate::server::subtransaction::attempt;
 pub struct Finding {
     pub file: String,
     pub backup_id: Option<String>,
-    /// `adopted`, `completed`, `incomplete`, `restored`, `foreign` or `unreadable`.
+    /// `adopted`, `completed`, `incomplete`, `restored`, `erased`, `foreign` or `unreadable`.
     pub action: &'static str,
     pub details: String,
 }
@@ -39,6 +40,7 @@ pub fn set(set: &str, directory: &Directory, elsewhere: Option<bool>) -> Result<
     let elsewhere = if elsewhere.unwrap_or(known.is_empty()) { Elsewhere::Adopt } else { Elsewhere::Report };
     let mut files = adopt::regular_files(directory)?;
     files.retain(|file| !removal::is_going(directory, &file.name));
+    tombstones::reconcile()?;
     let reconciler = Reconciler { set, directory, files, known, elsewhere };
     reconciler.run()
 }
@@ -124,12 +126,22 @@ impl Reconciler<'_> {
         Ok(Finding { file: file.name.clone(), backup_id, action, details })
     }
 
+    /// A row of what was before rows were erased from the file.
+    fn erased(&self, backup: &KnownFile) -> Result<Option<Finding>> {
+        if !tombstones::any() {
+            return Ok(None);
+        }
+        let relisted = settle::relist(self.directory, &backup.file_name, &backup.manifest_name)?;
+        let backup_id = Some(backup.backup_id.clone());
+        Ok(relisted.map(|details| Finding { file: backup.file_name.clone(), backup_id, action: "erased", details }))
+    }
+
     /// A row whose files are gone, there again, or whose entries were lost.
     fn listed(&self, backup: &KnownFile) -> Result<Option<Finding>> {
         match (self.find(&backup.file_name), self.find(&backup.manifest_name)) {
             (Some(file), Some(beside)) => {
                 if !backup.is_missing_files && !backup.lacks_entries {
-                    return Ok(None);
+                    return self.erased(backup);
                 }
                 let pair = adopt::open(&self.shelf(), file, beside)?;
                 self.list(file, &pair, "restored").map(Some)

@@ -10,13 +10,13 @@ use agent_backup_core::plan::names::Form;
 use agent_backup_core::store::swap;
 use agent_backup_core::stream::sha256_hex;
 
-use crate::error::{EncryptionError, Error, Result};
+use crate::error::{EncryptionError, EraseError, Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
 use crate::journal_offsite;
 use crate::run::offsite::upload::unless_cancelled;
 use crate::run::shelf::{self, Shelf};
-use crate::run::{blob, place, say};
+use crate::run::{blob, erase, place, say};
 use crate::server::privilege;
 
 /// What means the newest complete backup of a set.
@@ -111,7 +111,7 @@ fn open_stored(location: &Location, directory: &Shelf, stored: Blob) -> Result<S
         return Err(EncryptionError::Downgraded { file: shown, told: "its manifest" }.into());
     }
     if let Some(listed) = &location.listed
-        && sha256_hex(&container.manifest_bytes) != listed.manifest_sha256
+        && !is_listed(&container, listed)
     {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
@@ -122,6 +122,13 @@ fn open_stored(location: &Location, directory: &Shelf, stored: Blob) -> Result<S
 fn reach(location: Location) -> Result<(Location, Shelf, Blob)> {
     let open = |location: &Location| {
         let shelf = Shelf::open(&location.directory)?;
+        if let Shelf::Local(directory) = &shelf {
+            if erase::pending::changes(directory, &location.file_name) {
+                let backup = location.listed.as_ref().map_or(&location.file_name, |listed| &listed.backup_id);
+                return Err(EraseError::Pending { backup: backup.clone() }.into());
+            }
+            erase::settle::file(directory, &location.file_name)?;
+        }
         let stored = match shelf.blob(&location.file_name) {
             Err(error) if shelf::is_missing(&error) => {
                 shelf.blob(&swap::waiting(&location.file_name)).map_err(|_| error)?
@@ -152,6 +159,14 @@ fn reach(location: Location) -> Result<(Location, Shelf, Blob)> {
         }
     }
     Err(missing)
+}
+
+/// Whether a container is what the catalogue lists, or what erasures made of that: the catalogue may have been brought back
+/// to a moment before, and `reconcile` lists it anew.
+pub fn is_listed(container: &Container<Blob>, listed: &Listed) -> bool {
+    sha256_hex(&container.manifest_bytes) == listed.manifest_sha256
+        || (container.manifest.backup_id == listed.backup_id
+            && erase::settle::follows(&container.manifest, &listed.manifest_sha256))
 }
 
 /// `locate` and `open`.

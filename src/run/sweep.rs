@@ -1,7 +1,6 @@
 //! All rows of one side of a comparison, read once: a live table by a scan, a backup by its chunks; threads work on the
 //! text of the rows, which is the same for equal rows wherever they come from.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use agent_backup_core::stream::{Crew, Offered, RowDigest, StreamError};
 use pgrx::check_for_interrupts;
 
 use crate::error::Result;
+use crate::run::erase::tombstones::{self, Hidden};
 use crate::run::sides::{Common, Shape, Side};
 use crate::run::source::Source;
 use crate::run::{pipeline, read, unpack};
@@ -137,13 +137,19 @@ fn of_backup<W: Work>(
         }
         Ok((rows, digest, out))
     };
-    unpack::chunks(source, entry, unpack::all(entry), work, |chunk, part| {
-        let (rows, digest, items) = part.map_err(|problem| source.damaged(problem))?;
-        tally.add(entry, chunk, Ok((rows, digest)));
+    let mut chunks = unpack::rows(source, number, entry, unpack::all(entry), work)?;
+    let mut left_out = Hidden::default();
+    while let Some((chunk, part)) = unpack::next(&mut chunks)? {
+        let ((rows, digest, items), hidden) = part.map_err(|problem| source.damaged(problem))?;
+        let hidden = if W::DIGESTS { hidden } else { Hidden { rows: hidden.rows, ..Hidden::default() } };
+        tally.add(entry, chunk, Ok(hidden.and(rows, digest)));
+        left_out.add(hidden);
         take(items)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    let rows = tally.rows;
+    }
+    if W::DIGESTS {
+        tombstones::tell(source, number, left_out.rows);
+    }
+    let rows = tally.rows - left_out.rows;
     match tally.verdict(entry).0.into_iter().next() {
         Some(problem) if W::DIGESTS => Err(source.damaged(problem)),
         _ => Ok(rows),

@@ -10,6 +10,7 @@ use agent_backup_core::stream::{Chunk, RowDigest};
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
+use crate::run::erase::tombstones::{Hidden, Screen};
 use crate::run::source::Source;
 use crate::settings;
 
@@ -59,6 +60,25 @@ pub fn start<T: Send + 'static>(
     let threads = settings::workers();
     Ordered::start(&source.container, entry, wanted, threads, work)
         .map_err(|error| Error::Worker { table: entry.name.clone(), message: error.to_string() })
+}
+
+/// As `start`, for the rows of member `number` as they are to be seen: without those of erased persons. Each chunk comes
+/// with what was left out of it, since the manifest counts these rows. Whoever shows or restores rows of a backup comes
+/// this way.
+pub fn rows<T: Send + 'static>(
+    source: &Source,
+    number: usize,
+    entry: &Entry,
+    wanted: Vec<usize>,
+    work: impl Fn(Chunk, Vec<u8>) -> Checked<T> + Send + Sync + 'static,
+) -> Result<Ordered<(T, Hidden)>> {
+    let Some(screen) = Screen::of(source, number)? else {
+        return start(source, entry, wanted, move |chunk, plain| Ok((work(chunk, plain)?, Hidden::default())));
+    };
+    start(source, entry, wanted, move |chunk, plain| {
+        let (plain, hidden) = screen.pass(chunk, plain)?;
+        Ok((work(chunk, plain)?, hidden))
+    })
 }
 
 /// All chunks of an entry.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use agent_backup_core::container::manifest::Server;
 use pgrx::pg_sys;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::encoding::Encoding;
 use crate::server::sql;
 
@@ -32,6 +32,16 @@ pub fn server() -> Result<Server> {
 /// Whether two manifests' servers are one database of one cluster.
 pub fn is_same(one: &Server, other: &Server) -> bool {
     one.system_identifier == other.system_identifier && one.database == other.database
+}
+
+/// 32 bytes in hex that nobody can guess.
+pub fn random_key() -> Result<String> {
+    let mut key = [0_u8; 32];
+    // SAFETY: fills the array, whose length it is told.
+    if unsafe { pg_sys::pg_strong_random(key.as_mut_ptr().cast(), key.len()) } {
+        return Ok(key.iter().map(|byte| format!("{byte:02x}")).collect());
+    }
+    Err(Error::Internal { object: "server", reason: "it has no random numbers".into() })
 }
 
 /// Eight hex digits' worth of randomness for a name.

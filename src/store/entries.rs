@@ -67,6 +67,18 @@ impl Directory {
     /// # Errors
     /// `BadName`, `Missing`, `CannotOpen` (permissions), `NotRegular`.
     pub fn open_file(&self, name: &str) -> Result<File, StoreError> {
+        self.open_regular(name, OFlag::O_RDONLY)
+    }
+
+    /// The same for reading and writing: a file that is there is changed where it stands.
+    ///
+    /// # Errors
+    /// As `open_file`.
+    pub fn open_to_change(&self, name: &str) -> Result<File, StoreError> {
+        self.open_regular(name, OFlag::O_RDWR)
+    }
+
+    fn open_regular(&self, name: &str, mode: OFlag) -> Result<File, StoreError> {
         check_name(name)?;
         let path = || self.path().join(name);
         let explain = |errno| match errno {
@@ -81,7 +93,7 @@ impl Directory {
         };
         // Before opening, since to open a device can already act on it; and after, since the name may have changed hands.
         refuse(&fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(explain)?)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let flags = mode | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let fd = retry(|| openat(self, name, flags, Mode::empty())).map_err(explain)?;
         refuse(&fstat(&fd).map_err(explain)?)?;
         Ok(File::from(fd))

@@ -30,6 +30,6 @@ pub use registry::remove_all_staged;
 pub use removal::Doomed;
 pub use rule::DirectoryRule;
 pub use space::{Space, bytes_below};
-pub use staged::{Published, StagedFile};
+pub use staged::{Published, StagedFile, reserve};
 pub use swap::Swap;
 pub use system::{may_write, system_user};

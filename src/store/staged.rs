@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, fdatasync, fsync, linkat, unlinkat};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,7 @@ use super::error::StoreError;
 use super::file::Directory;
 use super::registry;
 use super::rule::check_name;
+use crate::container::ReadAt;
 
 const BLOCK: usize = 256 * 1024; // bytes between two looks at the cancel flag
 const SYNC_EVERY: u64 = 32 * 1024 * 1024; // bytes, so that no sync is long
@@ -174,11 +175,44 @@ impl StagedFile {
         self.publish_as(std::iter::once(final_name.to_owned()), sha256)
     }
 
+    /// As [`StagedFile::publish`], but takes the place of a file of this name, in one step. What that one held is not
+    /// overwritten by it.
+    ///
+    /// # Errors
+    /// As `publish`, but for `Exists`.
+    pub fn publish_over(mut self, final_name: &str) -> Result<Published, StoreError> {
+        let Some(digest) = self.digest.take() else { return Err(StoreError::ReadBackDigest { path: self.path() }) };
+        let sha256 = digest.finalize().into();
+        let inode = self.settle(sha256)?;
+        check_name(final_name)?;
+        let path = self.directory.path().join(final_name);
+        renameat(&self.directory, self.name.as_str(), &self.directory, final_name)
+            .map_err(|errno| StoreError::from_errno("rename the staging file to", path, self.size, errno))?;
+        registry::unregister(&self.directory, &self.name);
+        self.name.clear(); // nothing left for Drop
+        self.directory.sync()?;
+        Ok(Published { name: final_name.to_owned(), size: self.size, sha256, inode })
+    }
+
     fn publish_as(
         mut self,
         names: impl IntoIterator<Item = String>,
         sha256: [u8; 32],
     ) -> Result<Published, StoreError> {
+        let inode = self.settle(sha256)?;
+        let name = self.rename_to_free(names)?;
+        registry::unregister(&self.directory, &self.name);
+        self.name.clear(); // nothing left for Drop
+        if let Err(error) = self.directory.sync() {
+            // Not durable, so not published: take the name back.
+            remove_entry(&self.directory, &name);
+            return Err(error);
+        }
+        Ok(Published { name, size: self.size, sha256, inode })
+    }
+
+    /// Makes it durable and reads it back; its inode.
+    fn settle(&mut self, sha256: [u8; 32]) -> Result<u64, StoreError> {
         if self.failed {
             return Err(StoreError::AlreadyFailed { path: self.path() });
         }
@@ -188,15 +222,7 @@ impl StagedFile {
         self.file = self.reopen_for_reading()?;
         self.read_back(&written, sha256)?;
         self.directory.check_not_swapped()?;
-        let name = self.rename_to_free(names)?;
-        registry::unregister(&self.directory, &self.name);
-        self.name.clear(); // nothing left for Drop
-        if let Err(error) = self.directory.sync() {
-            // Not durable, so not published: take the name back.
-            remove_entry(&self.directory, &name);
-            return Err(error);
-        }
-        Ok(Published { name, size: self.size, sha256, inode: written.st_ino })
+        Ok(written.st_ino)
     }
 
     fn reopen_for_reading(&self) -> Result<File, StoreError> {
@@ -295,6 +321,17 @@ impl StagedFile {
     }
 }
 
+/// What was written so far can be read again.
+impl ReadAt for StagedFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buffer)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+}
+
 /// Accepts all bytes or fails; [`StoreError::unwrap_io`] gives the cause back.
 impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -320,6 +357,16 @@ impl Drop for StagedFile {
 /// Best effort on the way out of a failure, which is the error to report; a sweep finds what could not be removed.
 fn remove_entry(directory: &Directory, name: &str) {
     let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
+}
+
+/// Makes sure that a file can grow to this length later, without growing it. File systems that cannot promise it are taken
+/// at their word.
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let length = i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    match retry(|| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length)) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Creates `.<hint>.<16 hex digits>.staging`, which nobody had.

@@ -32,6 +32,11 @@ impl RowDigest {
         self.0 = self.0.wrapping_add(md5_lanes::sum(rows));
     }
 
+    /// Takes away rows that were added.
+    pub fn remove(&mut self, other: RowDigest) {
+        self.0 = self.0.wrapping_sub(other.0);
+    }
+
     /// Adds all rows of another part of the same set.
     pub fn merge(&mut self, other: RowDigest) {
         self.0 = self.0.wrapping_add(other.0);

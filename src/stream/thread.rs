@@ -1,7 +1,7 @@
 //! Threads beside the backend's own: they never call PostgreSQL, and no signal reaches them.
 
 use std::any::Any;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
@@ -16,6 +16,18 @@ pub(crate) fn spawn_without_signals(
     let before =
         SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|errno| StreamError::Spawn(errno.into()))?;
     let spawned = std::thread::Builder::new().name(format!("agent_backup {number}")).spawn(work);
+    before.thread_set_mask().map_err(|errno| StreamError::Spawn(errno.into()))?;
+    spawned.map_err(StreamError::Spawn)
+}
+
+/// As `spawn_without_signals`, of a thread that ends before `scope` does.
+pub(crate) fn scoped_without_signals<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, StreamError> {
+    let before =
+        SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|errno| StreamError::Spawn(errno.into()))?;
+    let spawned = std::thread::Builder::new().name("agent_backup".into()).spawn_scoped(scope, work);
     before.thread_set_mask().map_err(|errno| StreamError::Spawn(errno.into()))?;
     spawned.map_err(StreamError::Spawn)
 }

@@ -19,6 +19,8 @@ pub struct Selection {
     pub defined_by: Option<String>,
     /// A condition of ours besides: the rows that changed.
     pub changed: Option<String>,
+    /// Columns and paths that name a person: filters tell of their values.
+    pub subjects: Vec<String>,
 }
 
 impl Selection {

@@ -78,6 +78,8 @@ fn manifest(time: DateTime<chrono::Utc>) -> Manifest {
         ddl_fingerprint: None,
         encryption: None,
         notes: vec![],
+        generation: 0,
+        erasures: vec![],
         audit_head: None,
         audit_entry: None,
         content_sha256: String::new(),

@@ -4,6 +4,7 @@
 use agent_backup_core::codec::keys;
 use agent_backup_core::codec::load::{Letters, LoadPlan, Target};
 use agent_backup_core::codec::{CsvFields, NotCsv, Projection, split};
+use agent_backup_core::container::search::candidates;
 use agent_backup_core::container::{ContainerError, Entry, Ordered, Tally};
 use agent_backup_core::plan::Format;
 use agent_backup_core::stream::{Chunk, RowDigest};
@@ -11,6 +12,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::run::capture::as_of;
+use crate::run::erase::tombstones::{self, Hidden};
 use crate::run::restore::plan::Mapping;
 use crate::run::source::{self, Source};
 use crate::run::unpack::{self, Checked};
@@ -28,24 +30,26 @@ pub struct Filled {
     pub rows: u64,
     /// Whether the rows were read again from the table and their digest is the manifest's.
     pub is_proved: bool,
+    /// Rows of erased persons, which stayed out; the digest is then that of the others.
+    pub left_out: u64,
 }
 
 /// Loads the rows of member `number` into `table`, whose owner's rights its code runs with. `table` is empty, and of the
 /// caller's making. Errors: `Damaged`, `Mismatch`, and what the server says of a row.
 pub fn fill(source: &Source, number: usize, table: &Table, mapping: &Mapping) -> Result<Filled> {
     let entry = source.csv(number)?;
-    let rows = load(source, number, table, mapping, None)?;
+    let (rows, left_out) = load(source, number, table, mapping, None)?;
     // SAFETY: makes the loaded rows visible to what this transaction reads next.
     unsafe { pg_sys::CommandCounterIncrement() };
-    if rows != entry.rows {
+    if rows + left_out.rows != entry.rows {
         let (expected, found) = (entry.rows.to_string(), rows.to_string());
         return Err(Error::Mismatch { table: table.name.display(), what: "number of rows", expected, found });
     }
-    if !mapping.is_exact() {
-        return Ok(Filled { rows, is_proved: false });
+    tombstones::tell(source, number, left_out.rows);
+    if mapping.is_exact() {
+        prove(entry, table, mapping, left_out)?;
     }
-    prove(entry, table, mapping)?;
-    Ok(Filled { rows, is_proved: true })
+    Ok(Filled { rows, is_proved: mapping.is_exact(), left_out: left_out.rows })
 }
 
 /// Loads rows that are at hand: CSV in the encoding of files, of these columns; those that the table has not are left out.
@@ -87,28 +91,35 @@ pub type Wanted = Vec<(usize, Vec<u8>)>;
 
 /// Loads only the rows that have the wanted fields; how many there were. Chunks that cannot hold one are not read.
 pub fn fill_matching(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted: Wanted) -> Result<u64> {
-    let rows = load(source, number, table, mapping, Some(wanted))?;
+    let (rows, _) = load(source, number, table, mapping, Some(wanted))?;
     // SAFETY: as above.
     unsafe { pg_sys::CommandCounterIncrement() };
     Ok(rows)
 }
 
-fn load(source: &Source, number: usize, table: &Table, mapping: &Mapping, wanted: Option<Wanted>) -> Result<u64> {
+/// The rows that were loaded, and those of erased persons.
+fn load(
+    source: &Source,
+    number: usize,
+    table: &Table,
+    mapping: &Mapping,
+    wanted: Option<Wanted>,
+) -> Result<(u64, Hidden)> {
     let entry = source.csv(number)?;
     let columns = mapping.names();
     if columns.is_empty() && !table.columns.is_empty() {
-        let mut feed = Feed::start(source, entry, None, |_, _| Ok(()))?;
+        let mut feed = Feed::start(source, number, None, |_, _| Ok(()))?;
         while feed.next()?.is_some() {}
-        feed.verdict()?;
-        return rows_of_defaults(table, entry.rows);
+        let left_out = feed.verdict()?;
+        return Ok((rows_of_defaults(table, entry.rows - left_out.rows)?, left_out));
     }
     if encoding(source) == Encoding::Unknown && Encoding::of_database() != Encoding::Unknown {
         // Bytes of no encoding: COPY checks them, and says what they are not.
-        return copy_text(source, entry, (table, mapping), wanted);
+        return copy_text(source, number, (table, mapping), wanted);
     }
     match targets::of(table.oid, &columns)? {
         Some(targets) => load_values(source, number, (table, mapping), targets, wanted),
-        None => copy_text(source, entry, (table, mapping), wanted),
+        None => copy_text(source, number, (table, mapping), wanted),
     }
 }
 
@@ -118,7 +129,7 @@ fn load_values(
     (table, mapping): (&Table, &Mapping),
     targets: Vec<Target>,
     wanted: Option<Wanted>,
-) -> Result<u64> {
+) -> Result<(u64, Hidden)> {
     let entry = source.csv(number)?;
     let taken = mapping.taken.iter().map(|(number, _)| *number).zip(targets).collect();
     let plan = LoadPlan { width: mapping.in_file.max(1), taken, letters: letters() };
@@ -128,7 +139,7 @@ fn load_values(
         let loaded = plan.read(&plain, is_wanted).map_err(|bad| read::unreadable(chunk, bad.row + 1, bad.reason))?;
         Ok(Part { first_row: chunk.first_row, text_bytes: plain.len() as u64, loaded })
     };
-    let mut feed = Feed::start(source, entry, some, work)?;
+    let mut feed = Feed::start(source, number, some, work)?;
     let member = source.manifest().members.get(number).map(|member| source::name_of(member).display());
     let load = Load {
         relation: table.oid,
@@ -139,16 +150,16 @@ fn load_values(
         bytes: entry.plain_bytes.cast_signed(),
     };
     let rows = load.run(&mut || feed.next())?;
-    feed.verdict()?;
-    Ok(rows)
+    Ok((rows, feed.verdict()?))
 }
 
 fn copy_text(
     source: &Source,
-    entry: &Entry,
+    number: usize,
     (table, mapping): (&Table, &Mapping),
     wanted: Option<Wanted>,
-) -> Result<u64> {
+) -> Result<(u64, Hidden)> {
+    let entry = source.csv(number)?;
     let keep = kept(mapping);
     let some = wanted.as_ref().map(|_| unpack::all(entry));
     let work = move |_: Chunk, plain: Vec<u8>| -> Checked<Vec<u8>> {
@@ -161,20 +172,20 @@ fn copy_text(
             Some(keep) => projected(&plain, keep),
         }
     };
-    let mut feed = Feed::start(source, entry, some, work)?;
+    let mut feed = Feed::start(source, number, some, work)?;
     let columns = mapping.names();
     let copy = Copy { relation: table.oid, owner: table.owner, columns: &columns, encoding: encoding(source) };
     let rows = copy.run(&mut || feed.next())?;
-    feed.verdict()?;
-    Ok(rows)
+    Ok((rows, feed.verdict()?))
 }
 
 /// The chunks of an entry in their order, checked against the manifest, and what threads made of them.
 struct Feed<'a, T> {
     source: &'a Source,
     entry: &'a Entry,
-    chunks: Ordered<(T, u64, RowDigest)>,
+    chunks: Ordered<((T, u64, RowDigest), Hidden)>,
     tally: Tally,
+    left_out: Hidden,
     is_whole: bool,
 }
 
@@ -182,36 +193,39 @@ impl<'a, T: Send + 'static> Feed<'a, T> {
     /// Of the chunks in `some`; without, of all, and then their rows and digest are to be those of the manifest.
     fn start(
         source: &'a Source,
-        entry: &'a Entry,
+        number: usize,
         some: Option<Vec<usize>>,
         work: impl Fn(Chunk, Vec<u8>) -> Checked<T> + Send + Sync + 'static,
     ) -> Result<Self> {
+        let entry = source.csv(number)?;
         let is_whole = some.is_none();
         let digested = move |chunk: Chunk, plain: Vec<u8>| -> Checked<(T, u64, RowDigest)> {
             let (rows, digest) = match is_whole {
                 true => split::digest_of_lines(Format::Csv, &plain, chunk.rows)
                     .unwrap_or_else(|| split::digest(Format::Csv, &plain)),
+                // Not counted: the rows that are wanted are few.
                 false => (chunk.rows, RowDigest::default()),
             };
             Ok((work(chunk, plain)?, rows, digest))
         };
-        let chunks = unpack::start(source, entry, some.unwrap_or_else(|| unpack::all(entry)), digested)?;
-        Ok(Feed { source, entry, chunks, tally: Tally::default(), is_whole })
+        let chunks = unpack::rows(source, number, entry, some.unwrap_or_else(|| unpack::all(entry)), digested)?;
+        Ok(Feed { source, entry, chunks, tally: Tally::default(), left_out: Hidden::default(), is_whole })
     }
 
     /// The next; none at the end.
     fn next(&mut self) -> Result<Option<T>> {
         let Some((chunk, done)) = unpack::next(&mut self.chunks)? else { return Ok(None) };
-        let (made, rows, digest) = done.map_err(|problem| self.source.damaged(problem))?;
-        self.tally.add(self.entry, chunk, Ok((rows, digest)));
+        let ((made, rows, digest), hidden) = done.map_err(|problem| self.source.damaged(problem))?;
+        self.tally.add(self.entry, chunk, Ok(hidden.and(rows, digest)));
+        self.left_out.add(hidden);
         Ok(Some(made))
     }
 
-    /// Whether all of it was as the manifest says.
-    fn verdict(self) -> Result<()> {
+    /// Whether all of it was as the manifest says; what was left out.
+    fn verdict(self) -> Result<Hidden> {
         match self.tally.verdict(self.entry).0.into_iter().next() {
             Some(problem) if self.is_whole => Err(self.source.damaged(problem)),
-            _ => Ok(()),
+            _ => Ok(self.left_out),
         }
     }
 }
@@ -229,20 +243,7 @@ fn filtered(source: &Source, number: usize, entry: &Entry, wanted: &Wanted) -> O
         wanted.iter().find(|(number, _)| *number == place).map(|(_, text)| text.as_slice())
     };
     let hash = keys::hash(&keys.columns.iter().map(text_of).collect::<Option<Vec<_>>>()?.join(&b','));
-    let filters = source.manifest().entry(&keys.entry)?;
-    // Damaged filters could hide a row that is there.
-    if filters.chunks.len() != entry.chunks.len() || !source.container.verify_stored(filters).is_clean() {
-        return None;
-    }
-    let mut chunks = source.container.chunks(filters).ok()?;
-    let mut found = Vec::new();
-    for chunk in 0..entry.chunks.len() {
-        let (_, filter) = chunks.next_chunk().ok()??;
-        if keys::may_hold(filter, hash) {
-            found.push(chunk);
-        }
-    }
-    Some(found)
+    candidates(&source.container, entry, keys, hash)
 }
 
 fn matches(fields: &CsvFields, wanted: &Wanted) -> bool {
@@ -292,15 +293,18 @@ fn encoding(source: &Source) -> Encoding {
 }
 
 /// Reads the loaded rows back: their digest must be the manifest's.
-fn prove(entry: &Entry, table: &Table, mapping: &Mapping) -> Result<()> {
+fn prove(entry: &Entry, table: &Table, mapping: &Mapping, left_out: Hidden) -> Result<()> {
     let Some(expected) = &entry.row_digest else { return Ok(()) };
+    let mut without = expected.parse::<RowDigest>().unwrap_or_default();
+    without.remove(left_out.digest);
+    let expected = without.to_string();
     let column = |name: &String| table.columns.iter().find(|column| column.name == *name).cloned();
     let in_order = Table { columns: mapping.names().iter().filter_map(column).collect(), ..table.clone() };
     let _snapshot = Snapshot::push()?;
     let (_, digest) = pipeline::digest(&in_order)?;
     let found = digest.to_string();
-    if found == *expected {
+    if found == expected {
         return Ok(());
     }
-    Err(Error::Mismatch { table: table.name.display(), what: "row digest", expected: expected.clone(), found })
+    Err(Error::Mismatch { table: table.name.display(), what: "row digest", expected, found })
 }

@@ -222,13 +222,19 @@ pub fn restore_table(request: &Request, item: &Item) -> Result<Vec<Step>> {
         (filled, changed)
     };
     failpoint::reach("applied")?;
-    let proved = if filled.is_proved {
+    let proved = if filled.is_proved && filled.left_out > 0 {
+        "row digest equals the manifest's without the rows of erased persons"
+    } else if filled.is_proved {
         "row digest equals the manifest's"
     } else {
         "rows counted; the digest cannot be compared, since columns differ"
     };
     let counts =
         format!("{} inserted, {} updated, {} deleted; {proved}", changed.inserted, changed.updated, changed.deleted);
+    let counts = match filled.left_out {
+        0 => counts,
+        rows => format!("{counts}; {rows} rows of erased persons were left out"),
+    };
     let mut steps =
         vec![step(table.clone(), request.mode.name(), Some(filled.rows.cast_signed()), Status::Done, counts)];
     steps.extend(item.warnings.iter().map(|text| step(table.clone(), "risk", None, Status::Warning, text.clone())));
