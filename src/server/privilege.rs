@@ -78,9 +78,6 @@ pub fn is_file_reader() -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES)) }
 }
 
-/// Role whose members read the catalogue, the logs and the evidence, and change nothing.
-const AUDITOR: &str = "agent_backup_auditor";
-
 /// The caller may read all that is told of backups: an auditor, or who may change sets.
 pub fn require_auditor() -> Result<()> {
     let auditor = ident::role_oid(AUDITOR);
