@@ -8,7 +8,7 @@ PG_CONFIG ?= pg_config
 export ROWS PG_CONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop install test test-long lint bench package clean
+.PHONY: help setup demo demo-offsite demo-stop install test test-long test-offsite lint bench package clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -19,7 +19,10 @@ setup: ## install what is needed to build and test (Debian packages, cargo-pgrx,
 demo: ## start a private PostgreSQL 15 with an application's tables and back them up (ROWS=10000)
 	@scripts/demo
 
-demo-stop: ## stop that server and remove it
+demo-offsite: ## the same with copies in a private S3 store: the server is lost and rebuilt from them (ROWS=10000)
+	@scripts/demo-offsite
+
+demo-stop: ## stop what the demos started and remove it
 	@scripts/demo-stop
 
 install: ## build a release and install it into your own server (PG_CONFIG=pg_config)
@@ -30,6 +33,9 @@ test: ## test the core, then the extension on PostgreSQL 15 and 18
 
 test-long: ## the same with every crash point, ten million rows and the soaks
 	@scripts/test --long
+
+test-offsite: ## test copies against the S3 store Garage, on one node and on three (builds Garage once, twelve minutes)
+	@scripts/test-offsite
 
 lint: ## formatting, clippy for PostgreSQL 15 and 18, file lengths, shell scripts
 	@scripts/lint

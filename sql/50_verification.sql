@@ -44,6 +44,7 @@ BEGIN
         COMMENT ON COLUMN @extschema@.backup_verification_log.duration IS 'How long the check of this table took';
         COMMENT ON COLUMN @extschema@.backup_verification_log.digest_algorithm IS 'How the checksum is computed';
         COMMENT ON COLUMN @extschema@.backup_verification_log.details IS 'All findings, and what the level does not prove';
+        GRANT SELECT ON @extschema@.backup_verification_log TO agent_backup_operator;
         PERFORM pg_catalog.pg_extension_config_dump('@extschema@.backup_verification_log', '');
         RETURN;
     END IF;

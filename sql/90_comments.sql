@@ -69,6 +69,8 @@ COMMENT ON FUNCTION agent_backup.s3_validator IS 'Part of the foreign-data wrapp
 COMMENT ON FUNCTION agent_backup.add_destination IS 'Adds a place that copies of the backups of a set go to, with its own retention. Returns it as it is kept';
 COMMENT ON FUNCTION agent_backup.remove_destination IS 'Takes a destination from a set; what is there stays there';
 COMMENT ON FUNCTION agent_backup.import_offsite IS 'Lists the backups that stand in a store, of any cluster and database, so that they are restored straight from there';
+COMMENT ON FUNCTION agent_backup.verify_offsite IS 'Proves that the copies of a set are there, whole and young enough, at a level: exists, size, checksum, sample or read';
+COMMENT ON FUNCTION agent_backup.prune_offsite IS 'Removes the copies that the numbers of their destination do not keep; says which unless confirm => true';
 COMMENT ON FUNCTION agent_backup.upload IS 'Sends to the destinations of a set what is not there yet: backups, incrementals, records of erasures. One row per object with what became of it';
 COMMENT ON FUNCTION agent_backup.verify_audit_log IS 'Proves the log of acts: every entry as it was written, none missing, and the heads that backups and verifications noted in it. One row chain, ok when all is well, else a row for each finding';
 COMMENT ON FUNCTION agent_backup.note_act IS 'Notes what a function of the extension that is written in SQL did; for the extension itself';

@@ -63,11 +63,67 @@ SELECT pg_catalog.format('%s: %s', s.set_name, v.topic) AS subject, v.severity, 
      WHERE s.max_age IS NOT NULL) AS v;
 COMMENT ON VIEW agent_backup.health_sets IS 'Part of health: members, verification, drills and age of each set';
 
--- A part of its own: copies elsewhere come with a later version.
+-- Copies of each set at each of its destinations: there, whole, and young enough.
 CREATE VIEW agent_backup.health_offsite AS
+WITH moment AS MATERIALIZED (
+    SELECT agent_backup.clock() AS now
+), places AS (
+    SELECT d.set_name, d.url FROM agent_backup.offsite_destinations d
+    UNION ALL
+    SELECT s.set_name, pg_catalog.rtrim(u.url, '/')
+      FROM agent_backup.sets s
+     CROSS JOIN (SELECT NULLIF(pg_catalog.current_setting('agent_backup.offsite_url', true), '') AS url) AS u
+     WHERE u.url IS NOT NULL AND NOT EXISTS (SELECT FROM agent_backup.offsite_destinations d WHERE d.set_name = s.set_name)
+), state AS (
+    SELECT p.set_name, p.url, newest.backup_id, newest.started_at, newest.verified_at, newest.verification_level, tried.started_at AS tried_at, tried.error_message,
+           c.copies, c.retained, c.bad, c.bad_since, c.worst
+      FROM places p
+      LEFT JOIN LATERAL (
+           SELECT k.* FROM agent_backup.offsite_catalog k
+            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained')
+              AND k.verification_status IS DISTINCT FROM 'failed'
+            ORDER BY k.started_at DESC LIMIT 1) AS newest ON true
+      LEFT JOIN LATERAL (
+           SELECT k.started_at, k.error_message FROM agent_backup.offsite_catalog k
+            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.status = 'failed' AND (newest.started_at IS NULL OR k.started_at > newest.started_at)
+            ORDER BY k.started_at DESC LIMIT 1) AS tried ON true
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.count(*) FILTER (WHERE k.status <> 'failed') AS copies, pg_catalog.count(*) FILTER (WHERE k.status = 'retained') AS retained,
+                  pg_catalog.count(*) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad,
+                  pg_catalog.min(k.verified_at) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad_since,
+                  pg_catalog.max(k.backup_id || ': ' || k.error_message) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS worst
+             FROM agent_backup.offsite_catalog k WHERE k.destination = p.url AND k.set_name = p.set_name) AS c
+)
 SELECT s.set_name || ': off-site copies' AS subject, 'WARNING' AS severity, s.created_at AS since,
        'all copies are on this machine' AS reason,
-       'Copy the files of agent_backup.directory to another machine, and see that the copies arrive.' AS action
-  FROM agent_backup.sets s;
+       pg_catalog.format('SELECT agent_backup.add_destination(%L, %L);', s.set_name, 's3://bucket/prefix') AS action
+  FROM agent_backup.sets s
+ WHERE NOT EXISTS (SELECT FROM places p WHERE p.set_name = s.set_name)
+UNION ALL
+SELECT pg_catalog.format('%s: off-site copies in %s', t.set_name, t.url), v.severity, v.since, v.reason, CASE WHEN v.severity <> 'OK' THEN v.action END
+  FROM state t
+  JOIN agent_backup.sets s USING (set_name)
+ CROSS JOIN moment
+  LEFT JOIN LATERAL (
+       SELECT pg_catalog.min(g.started_at) AS since FROM agent_backup.good_backups g WHERE g.set_name = t.set_name) AS good ON true
+ CROSS JOIN LATERAL (
+    SELECT CASE WHEN t.bad > 0 THEN 'FAILED'
+                WHEN t.backup_id IS NULL THEN CASE WHEN moment.now - good.since > s.backup_interval * 1.1 THEN 'FAILED' ELSE 'WARNING' END
+                WHEN moment.now - t.started_at > s.backup_interval * 2 THEN 'FAILED'
+                WHEN moment.now - t.started_at > s.backup_interval * 1.1 OR t.tried_at IS NOT NULL THEN 'WARNING'
+                WHEN t.verified_at IS NULL AND moment.now - t.started_at > s.backup_interval THEN 'WARNING'
+                ELSE 'OK' END AS severity,
+           CASE WHEN t.bad > 0 THEN t.bad_since WHEN t.backup_id IS NULL THEN COALESCE(good.since, s.created_at) ELSE COALESCE(t.tried_at, t.started_at) END AS since,
+           CASE WHEN t.bad > 0 THEN pg_catalog.format('%s of %s copies are missing or damaged, such as %s', t.bad, t.copies, t.worst)
+                WHEN t.backup_id IS NULL THEN 'no backup was copied there yet' || COALESCE('; the last try failed: ' || t.error_message, '')
+                ELSE pg_catalog.concat_ws('; ',
+                     pg_catalog.format('the newest copy is %s old', agent_backup.in_words(moment.now - t.started_at)),
+                     CASE WHEN t.verified_at IS NULL THEN 'it was not verified yet'
+                          ELSE pg_catalog.format('it passed at level %s, %s ago', t.verification_level, agent_backup.in_words(moment.now - t.verified_at)) END,
+                     'a newer one could not be sent: ' || t.error_message,
+                     CASE WHEN t.retained > 0 THEN pg_catalog.format('%s of %s copies are retained by the store', t.retained, t.copies) END) END AS reason,
+           CASE WHEN t.bad > 0 OR (t.verified_at IS NULL AND t.backup_id IS NOT NULL AND t.tried_at IS NULL AND moment.now - t.started_at <= s.backup_interval * 1.1)
+                THEN pg_catalog.format('SELECT * FROM agent_backup.verify_offsite(%L, %L);', t.set_name, t.url)
+                ELSE pg_catalog.format('SELECT * FROM agent_backup.upload(%L, %L);', t.set_name, t.url) END AS action) AS v;
 COMMENT ON VIEW agent_backup.health_offsite IS 'Part of health: copies of each set on other machines';
 

@@ -9,7 +9,7 @@ BEGIN
     RETURN QUERY
         SELECT l.backup_date, l.table_name::text, l.verification_status::text, l.row_count::bigint, l.size_bytes, l.backup_id, l.verified_at::timestamptz
           FROM @extschema@.backup_verification_log l
-         WHERE l.backup_date > since OR l.verified_at > since;
+         WHERE (l.backup_date > since OR l.verified_at > since) AND l.details ->> 'destination' IS NULL;
 END
 $fn$;
 
@@ -62,6 +62,10 @@ SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
         ORDER BY c.started_at DESC LIMIT 1) AS k ON true
   LEFT JOIN LATERAL (
        SELECT d.* FROM agent_backup.drills d WHERE d.set_name = s.set_name ORDER BY d.started_at DESC LIMIT 1) AS d ON true
+  LEFT JOIN LATERAL (
+       SELECT k.*, k.verification_status = 'success' AND k.status IN ('complete', 'retained') AS is_good FROM agent_backup.offsite_catalog k
+        WHERE k.set_name = s.set_name AND k.kind IN ('full', 'archive') AND k.verified_at IS NOT NULL
+        ORDER BY k.started_at DESC, k.verification_status DESC LIMIT 1) AS o ON true
  CROSS JOIN LATERAL (
        SELECT pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'restore' AND x ->> 'status' = 'ok') AS restored,
               pg_catalog.count(*) FILTER (WHERE x ->> 'step' IN ('restore', 'create') AND x ->> 'status' <> 'ok') AS not_restored,
@@ -125,9 +129,15 @@ SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
      CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
           WHEN t.checks IS NULL AND d.status = 'failed' THEN pg_catalog.format('drill %s ended before', d.drill_id)
           ELSE COALESCE(t.checks, 'there is no function run_all_quality_checks()') END,
-     d.finished_at)) AS v(place, item, status, evidence, checked_at)
+     d.finished_at),
+    (9, 'A verified copy is off-site',
+     CASE WHEN o.backup_id IS NULL THEN 'not yet' WHEN o.is_good AND moment.now - o.started_at <= s.backup_interval * 1.1 THEN 'yes' ELSE 'no' END,
+     CASE WHEN o.backup_id IS NULL THEN 'no copy was verified'
+          ELSE pg_catalog.format('%s in %s: %s at level %s, %s old', o.backup_id, o.destination, o.verification_status, o.verification_level,
+                                 agent_backup.in_words(moment.now - o.started_at)) END,
+     o.verified_at)) AS v(place, item, status, evidence, checked_at)
  ORDER BY s.set_name, v.place;
-COMMENT ON VIEW agent_backup.checklist IS 'Eight things that must hold before backups can be relied on, each with its evidence';
+COMMENT ON VIEW agent_backup.checklist IS 'Nine things that must hold before backups can be relied on, each with its evidence';
 COMMENT ON COLUMN agent_backup.checklist.set_name IS 'The set';
 COMMENT ON COLUMN agent_backup.checklist.item IS 'What must hold';
 COMMENT ON COLUMN agent_backup.checklist.status IS 'yes, no, or not yet: nothing was done that tells';

@@ -28,6 +28,13 @@ BEGIN
                EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.relation AND k.contype = 'f') AS has_references
           FROM agent_backup.recovery_state t
          WHERE t.set_name = of_set AND t.relation IS NOT NULL
+    ), place AS (
+        SELECT d.url, COALESCE(d.server_name, NULLIF(current_setting('agent_backup.offsite_server', true), '')) AS server_name
+          FROM agent_backup.offsite_destinations d WHERE d.set_name = of_set
+        UNION ALL
+        SELECT u.url, NULLIF(current_setting('agent_backup.offsite_server', true), '')
+          FROM (SELECT NULLIF(current_setting('agent_backup.offsite_url', true), '') AS url) AS u
+         WHERE u.url IS NOT NULL AND NOT EXISTS (SELECT FROM agent_backup.offsite_destinations d WHERE d.set_name = of_set)
     ), lines(scenarios, step, place, command, note) AS (
         -- 1. Assess damage
         SELECT '{table,database,disaster}'::text[], 1, 1::bigint, format('SELECT * FROM agent_backup.assess(%L);', of_set), 'ok, changed, or lost rows: against the newest good backup'
@@ -47,7 +54,12 @@ BEGIN
         UNION ALL
         SELECT '{database,disaster}', 2, 1, format('SELECT * FROM agent_backup.reconcile(%L);', of_set),
                'lists the backups whose files are in ' || directory || CASE s.name WHEN 'disaster' THEN '; copy them there first from where your copies are' ELSE '' END
-          FROM scene s WHERE s.name IN ('database', 'disaster')
+          FROM scene s WHERE s.name = 'database' OR (s.name = 'disaster' AND NOT EXISTS (SELECT FROM place))
+        UNION ALL
+        SELECT '{disaster}', 2, 1, format('SELECT * FROM agent_backup.import_offsite(%L%s);', p.url, ', server_name => ' || quote_literal(p.server_name)),
+               'lists the backups in the store, of all servers, and restores read straight from there'
+               || CASE WHEN p.server_name IS NOT NULL THEN format('; on a new server first: CREATE SERVER %I FOREIGN DATA WRAPPER agent_backup_s3, and a user mapping with its keys', p.server_name) ELSE '' END
+          FROM place p
         UNION ALL
         SELECT '{record,table,database,disaster}', 2, 2,
                format('SELECT backup_id, status, started_at, tables, row_count, verification_status FROM agent_backup.backups WHERE set_name = %L ORDER BY started_at DESC LIMIT 10;', of_set),

@@ -76,6 +76,16 @@ UNION ALL
 SELECT 'agent_backup_log_rows', '{}', COALESCE(pg_catalog.sum(GREATEST(c.reltuples, 0)), 0)::double precision
   FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'agent_backup.change_log'::pg_catalog.regclass
 UNION ALL
+SELECT 'agent_backup_offsite_copies', pg_catalog.jsonb_build_object('set', k.set_name, 'destination', k.destination, 'status', k.status), pg_catalog.count(*)::double precision
+  FROM agent_backup.offsite_catalog k GROUP BY k.set_name, k.destination, k.status
+UNION ALL
+SELECT 'agent_backup_offsite_age_seconds', pg_catalog.jsonb_build_object('set', k.set_name, 'destination', k.destination),
+       CASE WHEN k.newest IS NULL THEN 'Infinity' ELSE GREATEST(EXTRACT(epoch FROM moment.now - k.newest), 0)::double precision END
+  FROM (SELECT c.set_name, c.destination, pg_catalog.max(c.started_at)
+               FILTER (WHERE c.status IN ('complete', 'retained') AND c.verification_status IS DISTINCT FROM 'failed') AS newest
+          FROM agent_backup.offsite_catalog c GROUP BY c.set_name, c.destination) AS k
+ CROSS JOIN moment
+UNION ALL
 SELECT 'agent_backup_audit_entries', '{}', c.last_entry::double precision FROM agent_backup.audit_chain c
 UNION ALL
 SELECT x.family, '{}', x.value
@@ -119,7 +129,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
         (21, 'agent_backup_audit_entries', 'counter', 'Entries of the log of acts'),
         (22, 'agent_backup_audit_verification_passed', 'gauge', 'Whether the log of acts was whole when it was last verified: 1 or 0'),
         (23, 'agent_backup_audit_verification_age_seconds', 'gauge', 'Time since that verification'),
-        (24, 'agent_backup_health', 'gauge', 'Rows of the view health')
+        (24, 'agent_backup_health', 'gauge', 'Rows of the view health'),
+        (25, 'agent_backup_offsite_copies', 'gauge', 'Copies of backups in other places'),
+        (26, 'agent_backup_offsite_age_seconds', 'gauge', 'Age of the newest good copy in a place, infinite where there is none')
     ), line AS (
         SELECT f.place, f.name, f.type, f.help, s.labels,
                format('%s%s%s %s', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END,

@@ -7,8 +7,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
         create_set, drop_set, add_table, remove_table, set_change_source, set_subject_columns,
         expire_incrementals, prune, pin, unpin, set_retention,
+        add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
         schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
-        track, untrack, maintain_log}'::text[]) AS f
+        track, untrack, maintain_log,
+        set_encryption, reseal}'::text[]) AS f
     UNION ALL
     SELECT 'function', f, '{operator,restorer}' FROM unnest('{
         verify, verify_backup, verify_daily_backups, assess, diff, read_backup, drill, mark, drop_mark, recovery_points}'::text[]) AS f
@@ -17,31 +19,32 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
         restore_plan, restore, restore_table, restore_record, undo_restore,
         undo, restore_table_as_of, record_history, read_as_of}'::text[]) AS f
     UNION ALL
-    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, erasure_certificate}'::text[]) AS f
+    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report, erasure_certificate}'::text[]) AS f
     UNION ALL
     SELECT 'function', f, '{admin}' FROM unnest('{erase_subject}'::text[]) AS f
     UNION ALL
     -- What views are made with, and what reads no more than they do.
     SELECT 'function', f, '{operator,restorer,auditor}' FROM unnest('{
         clock, in_words, next_due, last_due, lock_key, job_is_active, image_to_jsonb, recent_verifications, disk_space, disk_state, room_for,
-        runbook, platform_report, metrics}'::text[]) AS f
+        runbook, platform_report, metrics, encryption_state}'::text[]) AS f
     UNION ALL
     -- Triggers fire for whoever writes; nobody calls these.
     SELECT 'function', f, '{}' FROM unnest('{
-        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked,
-        note_act, access_rules, grant_access}'::text[]) AS f
+        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked, watch_drop,
+        note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
     UNION ALL
     SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
         sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
         restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
         job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
+        offsite_destinations, offsite_copies, offsite_imports,
         recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
-        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit,
+        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
         access_matrix}'::text[]) AS r
     UNION ALL
     SELECT 'relation', r, '{operator,auditor}' FROM unnest('{erasure_log}'::text[]) AS r
     UNION ALL
-    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry}'::text[]) AS r
+    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
     UNION ALL
     -- Rows of users are in these.
     SELECT 'relation', r, '{}' FROM unnest('{
@@ -80,10 +83,10 @@ BEGIN
                            (SELECT string_agg('agent_backup_' || role, ', ') FROM unnest(o.roles) AS role));
         END IF;
     END LOOP;
-    -- The log of verifications and the archive may be an application's.
+    -- The log of verifications and the archive may be an application's: then they and what they are made with are no members.
     SELECT string_agg(r.kind || ' ' || r.name, ', ') INTO missed
       FROM agent_backup.access_rules() r
-     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive')
+     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive', 'archive_rows', 'change_archive', 'keep_archive_rows')
        AND NOT CASE r.kind WHEN 'function' THEN EXISTS (SELECT FROM pg_proc p WHERE p.proname = r.name)
                     ELSE EXISTS (SELECT FROM pg_class c WHERE c.relname = r.name) END;
     IF missed IS NOT NULL THEN

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use agent_backup_core::plan::audit::{Anchor, Entry, Head, Link};
+use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::ident;
@@ -28,6 +29,15 @@ pub fn is_writing() -> bool {
     WRITING.get()
 }
 
+/// Whether the log is there: not before ALTER EXTENSION UPDATE, where an older version was installed, nor after DROP EXTENSION.
+pub fn is_there() -> bool {
+    // SAFETY: look up the catalogue by NUL-terminated names; missing_ok makes an unknown one invalid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"agent_backup".as_ptr(), true);
+        schema != pg_sys::InvalidOid && pg_sys::get_relname_relid(c"audit_log".as_ptr(), schema) != pg_sys::InvalidOid
+    }
+}
+
 /// Whether an act was written down here: until then a dump may be loaded.
 pub fn has_begun() -> Result<bool> {
     as_owner(|| {
@@ -38,6 +48,9 @@ pub fn has_begun() -> Result<bool> {
 
 /// The newest entry; none in an empty log.
 pub fn head() -> Result<Option<Head>> {
+    if !is_there() {
+        return Ok(None);
+    }
     as_owner(|| {
         let query = "SELECT entry_id, entry_hash FROM agent_backup.audit_log ORDER BY entry_id DESC LIMIT 1";
         let found = sql::rows(query, &[], |row| Ok(Head { entry_id: row.required(1)?, entry_hash: row.required(2)? }))?;

@@ -228,7 +228,9 @@ pub fn record(
             ON CONFLICT (destination, backup_id) DO UPDATE SET (object_key, manifest_key, size_bytes, file_sha256, manifest_sha256, status, uploaded_at, error_message) \
                 = (excluded.object_key, excluded.manifest_key, coalesce(excluded.size_bytes, c.size_bytes), excluded.file_sha256, excluded.manifest_sha256, \
                    excluded.status, CASE WHEN c.status = 'complete' AND $13 IS NULL THEN c.uploaded_at ELSE coalesce(excluded.uploaded_at, c.uploaded_at) END, \
-                   excluded.error_message)";
+                   excluded.error_message), \
+                (verified_at, verification_status, verification_level) = (SELECT c.verified_at, c.verification_status, c.verification_level \
+                   WHERE $13 IS NOT NULL OR c.verification_status = 'success')";
         let (size, error) = (outcome.ok().map(u64::cast_signed), outcome.err());
         let arguments = [
             destination.into(),
@@ -246,5 +248,68 @@ pub fn record(
             error.into(),
         ];
         sql::execute(statement, &arguments).map(drop)
+    })
+}
+
+/// What a verification of a copy says.
+pub struct Verdict<'a> {
+    pub level: &'static str,
+    /// What is wrong; none for nothing.
+    pub error: Option<&'a str>,
+    pub is_missing: bool,
+}
+
+/// Keeps a verdict with its copy. A good one of a lower level does not take the place of one of a higher level.
+pub fn record_verdict(destination: &str, backup_id: &str, verdict: &Verdict) -> Result<()> {
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.offsite_catalog \
+            SET verified_at = agent_backup.clock(), verification_status = CASE WHEN $4 IS NULL THEN 'success' ELSE 'failed' END, \
+                verification_level = $3, error_message = $4, \
+                status = CASE WHEN $5 THEN 'missing' WHEN status = 'missing' THEN 'complete' ELSE status END \
+            WHERE destination = $1 AND backup_id = $2 AND ($4 IS NOT NULL OR verification_level IS NULL OR status = 'missing' \
+                OR array_position('{exists,size,checksum,sample,read}'::text[], verification_level) \
+                   <= array_position('{exists,size,checksum,sample,read}'::text[], $3))";
+        let arguments = [
+            destination.into(),
+            backup_id.into(),
+            verdict.level.into(),
+            verdict.error.into(),
+            verdict.is_missing.into(),
+        ];
+        sql::execute(statement, &arguments).map(drop)
+    })
+}
+
+/// Notes that a copy should have gone, and that a lock of its store keeps it.
+pub fn retain(destination: &str, backup_id: &str) -> Result<()> {
+    as_owner(|| {
+        let statement =
+            "UPDATE agent_backup.offsite_catalog SET status = 'retained' WHERE destination = $1 AND backup_id = $2";
+        sql::execute(statement, &[destination.into(), backup_id.into()]).map(drop)
+    })
+}
+
+/// Takes a copy that is gone from the list.
+pub fn forget(destination: &str, backup_id: &str) -> Result<()> {
+    as_owner(|| {
+        let statement = "DELETE FROM agent_backup.offsite_catalog WHERE destination = $1 AND backup_id = $2";
+        sql::execute(statement, &[destination.into(), backup_id.into()]).map(drop)
+    })
+}
+
+/// Backups of a set that are pinned.
+pub fn pinned(set: &str) -> Result<Vec<String>> {
+    as_owner(|| {
+        let query = "SELECT backup_id FROM agent_backup.backup_catalog WHERE set_name = $1 AND pinned";
+        sql::rows(query, &[set.into()], |row| row.required(1))
+    })
+}
+
+/// How often a backup of a set is expected, in seconds; none of a set that was dropped.
+pub fn backup_interval(set: &str) -> Result<Option<f64>> {
+    as_owner(|| {
+        let query =
+            "SELECT extract(epoch FROM backup_interval)::double precision FROM agent_backup.sets WHERE set_name = $1";
+        Ok(sql::rows(query, &[set.into()], |row| row.required(1))?.into_iter().next())
     })
 }

@@ -15,6 +15,7 @@ mod journal_erasures; // … of persons who were erased
 mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
+mod journal_kept; // … of what DROP EXTENSION would lose
 mod journal_offsite; // … of copies in other places
 mod journal_restores; // … of restores
 mod journal_retention; // … of what stays and what went
@@ -96,7 +97,11 @@ extension_sql_file!(
     requires = ["log", "incrementals", "retention", "verification", api::clock::moment]
 );
 extension_sql_file!("../sql/92_health_tables.sql", name = "health_tables", requires = ["recovery_state"]);
-extension_sql_file!("../sql/92_health_sets.sql", name = "health_sets", requires = ["recovery_state", "drills"]);
+extension_sql_file!(
+    "../sql/92_health_sets.sql",
+    name = "health_sets",
+    requires = ["recovery_state", "drills", "offsite"]
+);
 extension_sql_file!("../sql/92_late_jobs.sql", name = "late_jobs", requires = ["recovery_state", "schedules"]);
 extension_sql_file!("../sql/92_health_jobs.sql", name = "health_jobs", requires = ["late_jobs"]);
 extension_sql_file!("../sql/92_health_capture.sql", name = "health_capture", requires = ["recovery_state"]);
@@ -129,12 +134,17 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/94_rpo_rto.sql",
     name = "rpo_rto",
-    requires = ["recovery_state", "jobs", "drills", "restores"]
+    requires = ["recovery_state", "jobs", "drills", "restores", "offsite"]
 );
-extension_sql_file!("../sql/94_status.sql", name = "status", requires = ["recovery_state", "jobs", "drills"]);
-extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state"]);
+extension_sql_file!(
+    "../sql/94_status.sql",
+    name = "status",
+    requires = ["recovery_state", "jobs", "drills", "offsite"]
+);
+extension_sql_file!("../sql/95_runbook.sql", name = "runbook", requires = ["recovery_state", "offsite"]);
 extension_sql_file!("../sql/96_platform.sql", name = "platform", requires = ["health_disk"]);
 extension_sql_file!("../sql/97_metrics.sql", name = "metrics", requires = ["health"]);
+extension_sql_file!("../sql/98_drop.sql", name = "drop", requires = ["schema"]);
 extension_sql_file!("../sql/99_access.sql", name = "access", requires = ["schema"]);
 extension_sql_file!("../sql/90_comments.sql", name = "comments", finalize);
 

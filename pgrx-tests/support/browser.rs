@@ -3,13 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 /// A browser with one window and a profile of its own.
 pub struct Browser {
     driver: Child,
+    /// Open as long as it runs: it may have more to say.
+    _output: BufReader<ChildStdout>,
     port: u16,
     session: String,
     profile: PathBuf,
@@ -29,12 +32,13 @@ impl Browser {
                 return None;
             }
         };
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("on port ").and_then(|(_, rest)| rest.trim_end_matches('.').parse().ok()));
+        let mut output = BufReader::new(driver.stdout.take().unwrap());
+        let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
+            line.split_once("successfully on port ").and_then(|(_, rest)| rest.trim_end_matches('.').parse().ok())
+        });
         let profile = directory.join(format!("chromium-{}", driver.id()));
-        let mut browser = Browser { driver, port: port.expect("a port"), session: String::new(), profile };
+        let mut browser =
+            Browser { driver, _output: output, port: port.expect("a port"), session: String::new(), profile };
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -52,6 +56,11 @@ impl Browser {
         let session = browser.call("POST", "/session", &capabilities);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
         Some(browser)
+    }
+
+    /// Leaves what it shows.
+    pub fn blank(&self) {
+        self.command("POST", "/url", &json!({"url": "about:blank"}));
     }
 
     /// Opens a file.
@@ -80,6 +89,7 @@ impl Browser {
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the driver listens");
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let body = body.to_string();
         write!(
             stream,
@@ -87,11 +97,19 @@ impl Browser {
             body.len()
         )
         .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).expect("an answer in UTF-8");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let value: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"));
+        // The driver leaves the connection open, so its answer is as long as it says.
+        let mut answer = BufReader::new(stream);
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let start = head.len();
+            assert_ne!(answer.read_line(&mut head).unwrap(), 0, "{path}: the driver hung up: {head}");
+            let line = head[start..].to_ascii_lowercase();
+            length = line.strip_prefix("content-length:").map_or(length, |length| length.trim().parse().unwrap());
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body).unwrap();
+        let answer = String::from_utf8(body).expect("an answer in UTF-8");
+        let value: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"));
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {}", value["value"]);
         value["value"].clone()
     }

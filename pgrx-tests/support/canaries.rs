@@ -20,6 +20,7 @@ pub fn with_mallory() -> (Database<'static>, String) {
         canary("stable"),
         canary("volatile")
     ));
+    db.let_call(&mallory);
     (db, mallory)
 }
 

@@ -63,6 +63,12 @@ impl<'a> Database<'a> {
         self.client().batch_execute(statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
 
+    /// Lets `role`, as SQL names it, call every function, as no role of the extension may: what a function itself then
+    /// refuses is what a test is about.
+    pub fn let_call(&self, role: &str) {
+        self.run(&format!("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA agent_backup, public TO {role}"));
+    }
+
     /// See [`Cluster::psql`].
     pub fn psql(&self, script: &str) -> Output {
         self.cluster.psql(&self.name, script)

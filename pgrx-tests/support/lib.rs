@@ -53,7 +53,7 @@ pub use restores::{
     Step, assert_sound, back_up, backup_files, newest_container, restore, said, saved, state, try_restore,
 };
 pub use retention::{Pruned, backups_at, listed_days, noted, prune, set_clock};
-pub use s3::{BUCKET, Call, KEY_ID, S3, SECRET};
+pub use s3::{BUCKET, Call, KEY_ID, S3, SECRET, connection};
 pub use schema::{SCHEMA_STATE, column_of, difference, empty_database, of_project, pg_dump};
 pub use server::{pg_config, server_major};
 pub use trash::{assert_no_trash, trash};

@@ -170,7 +170,7 @@ impl S3 {
 }
 
 /// Statements that make the foreign server `offsite`, a mapping for the caller, and the setting that names it.
-pub(crate) fn connection(endpoint: &str, region: &str, key_id: &str, secret: &str) -> String {
+pub fn connection(endpoint: &str, region: &str, key_id: &str, secret: &str) -> String {
     format!(
         "CREATE SERVER offsite FOREIGN DATA WRAPPER agent_backup_s3
              OPTIONS (endpoint '{endpoint}', region '{region}', path_style 'true', allow_http 'true');

@@ -237,6 +237,7 @@ fn marks_belong_to_who_made_them() {
     let db = tracked(FIVE, &["t"]);
     let role = format!("{}_maker", db.name());
     db.run(&format!("CREATE ROLE {role} LOGIN; SELECT agent_backup.mark('root''s', 'a note')"));
+    db.let_call(&role);
     let mut client = db.client_as(&role);
     client.batch_execute("SELECT agent_backup.mark('mine'), agent_backup.mark('other')").unwrap();
     assert_eq!(refused(&mut client, "SELECT agent_backup.drop_mark('root''s')").code, "42501");
@@ -251,7 +252,7 @@ fn marks_belong_to_who_made_them() {
         .batch_execute("BEGIN; SELECT agent_backup.mark('never'); ROLLBACK; SELECT agent_backup.mark('never')")
         .unwrap();
     drop(client);
-    db.run(&format!("DROP ROLE {role}"));
+    db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]

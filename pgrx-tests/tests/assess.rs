@@ -75,6 +75,7 @@ fn a_table_that_may_not_be_read_fails_alone() {
     let db = with_set();
     let role = format!("{}_reader", db.name());
     db.run(&format!("CREATE ROLE {role} LOGIN; GRANT pg_read_server_files TO {role}; GRANT SELECT ON a, c TO {role}"));
+    db.let_call(&role);
     let mut client = db.client_as(&role);
     let rows = lines(&mut client, "SELECT table_name, status, details FROM agent_backup.assess('s')");
     assert_eq!(rows, ["a|ok|", "b|failed|permission denied for table \"b\"", "c|ok|"]);

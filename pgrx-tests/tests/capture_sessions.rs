@@ -128,6 +128,7 @@ fn policies_hide_no_row_from_the_log() {
     });
     let query = "SELECT * FROM agent_backup.read_as_of(NULL::t, mark => 'm')";
     mark(&db, "m");
+    db.let_call(&writer);
     assert_eq!(refused(&mut db.client_as(&writer), query).code, "42501");
     assert_eq!(
         refused(&mut db.client_as(&writer), "SELECT * FROM agent_backup.record_history('t', '1')").code,

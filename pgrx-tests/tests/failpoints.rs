@@ -97,6 +97,7 @@ fn every_step_that_the_source_names_is_tried_here() {
 fn only_a_superuser_sets_a_failpoint() {
     let db = database();
     db.run("CREATE ROLE failpoint_user LOGIN");
+    db.let_call("failpoint_user");
     let mut client = db.client_as("failpoint_user");
     client.batch_execute("LOAD 'agent_backup'").unwrap_err();
     let result =

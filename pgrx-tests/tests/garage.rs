@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use agent_backup_suite::{
-    Cluster, Database, Garage, Options, back_up, begun, database, lines, one, wait_until,
-};
+use agent_backup_suite::{Cluster, Database, Garage, Options, back_up, begun, database, lines, one, wait_until};
 
 /// Some 35 MB of a table as it is stored: several parts of an upload.
 const ROWS: i64 = 400_000;

@@ -235,6 +235,7 @@ fn rights_are_those_of_a_backup() {
     db.run(&format!(
         "CREATE ROLE {nobody} LOGIN; CREATE ROLE {operator} LOGIN; GRANT agent_backup_operator TO {operator}"
     ));
+    db.let_call(&nobody);
     for call in [
         "agent_backup.incremental('s')",
         "backup_agent_incremental()",

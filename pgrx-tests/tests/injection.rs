@@ -260,6 +260,7 @@ fn a_hint_with_a_hostile_name_in_it_is_safe_to_run() {
     let role = format!("{}_x\"; DROP TABLE victim; --", db.name());
     let quoted = role.replace('"', "\"\"");
     db.run(&format!("CREATE ROLE \"{quoted}\" LOGIN; CREATE TABLE \"ta\"\"b; DROP TABLE victim\" (n int)"));
+    db.let_call(&format!("\"{quoted}\""));
     let refusal = refused(&mut db.client_as(&role), "SELECT agent_backup.backup('s')");
     let command = refusal.hint.split_once("run: ").unwrap().1.to_owned();
     db.run(&command);

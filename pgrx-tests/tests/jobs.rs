@@ -173,6 +173,7 @@ fn what_is_unknown_or_not_allowed_is_told() {
     assert!(hint.contains("hourly") && hint.contains("monthly"), "{hint}");
     assert_eq!(refused(&mut db.client(), "CALL agent_backup.run_job(NULL, 's')").code, "22004");
     db.run("CREATE ROLE jobs_nobody LOGIN");
+    db.let_call("jobs_nobody");
     let Refusal { code, hint, .. } =
         refused(&mut db.client_as("jobs_nobody"), "CALL agent_backup.run_job('daily', 's')");
     assert!(code == "42501" && hint.contains("GRANT"), "{code} {hint}");
@@ -181,7 +182,7 @@ fn what_is_unknown_or_not_allowed_is_told() {
         "42501"
     );
     assert_eq!(lines(&mut db.client(), RUNS), Vec::<String>::new());
-    db.run("DROP ROLE jobs_nobody");
+    db.run("DROP OWNED BY jobs_nobody; DROP ROLE jobs_nobody");
     assert_no_trash(&db, &[]);
 }
 

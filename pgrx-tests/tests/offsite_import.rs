@@ -82,7 +82,9 @@ fn tables_records_rows_and_differences_come_from_the_store_too() {
     let (new, _) = taken_over(&url);
     let mut client = new.client();
     client
-        .batch_execute("SELECT agent_backup.restore('latest', set_name => 's', create_missing => true, confirm => true)")
+        .batch_execute(
+            "SELECT agent_backup.restore('latest', set_name => 's', create_missing => true, confirm => true)",
+        )
         .unwrap();
     client.batch_execute("DELETE FROM t1 WHERE id = 7; DELETE FROM t2; UPDATE t3 SET a = 'x' WHERE id = 9").unwrap();
     client.batch_execute("SELECT agent_backup.restore_record('t1', '7', set_name => 's')").unwrap();
@@ -93,7 +95,9 @@ fn tables_records_rows_and_differences_come_from_the_store_too() {
         assert_eq!(digest(&mut client, table), digest(&mut db.client(), table), "{table}");
     }
     client
-        .batch_execute("CREATE TABLE saved AS SELECT * FROM agent_backup.read_backup(NULL::t3, 'latest', set_name => 's')")
+        .batch_execute(
+            "CREATE TABLE saved AS SELECT * FROM agent_backup.read_backup(NULL::t3, 'latest', set_name => 's')",
+        )
         .unwrap();
     assert_eq!(digest(&mut client, "saved"), digest(&mut db.client(), "t3"));
     let changed: i64 = one(&mut client, "SELECT count(*) FROM agent_backup.diff('t3', 'latest', set_name => 's')");

@@ -23,6 +23,7 @@ fn with_canaries() -> (Database<'static>, String) {
         function("stable"),
         function("volatile")
     ));
+    db.let_call(&owner);
     (db, owner)
 }
 

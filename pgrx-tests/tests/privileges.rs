@@ -18,6 +18,7 @@ impl<'d> Roles<'d> {
         let roles = Roles { db };
         for role in [OPERATOR, WRITER, NOBODY, OWNER] {
             db.run(&format!("CREATE ROLE {} LOGIN", roles.name(role)));
+            db.let_call(&roles.name(role));
         }
         db.run(&format!(
             "GRANT agent_backup_operator TO {}; GRANT pg_write_server_files TO {}; GRANT CREATE ON SCHEMA public TO {}",

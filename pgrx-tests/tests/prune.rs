@@ -84,6 +84,7 @@ fn who_may_not_write_backups_prunes_and_pins_none() {
     db.run(&format!(
         "CREATE ROLE {nobody} LOGIN; CREATE ROLE {operator} LOGIN; GRANT agent_backup_operator TO {operator}"
     ));
+    db.let_call(&nobody);
     for call in [
         "prune('s')".to_owned(),
         "prune('s', confirm => true)".to_owned(),

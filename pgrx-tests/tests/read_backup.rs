@@ -288,6 +288,7 @@ fn it_asks_for_the_right_to_read_backups_and_the_table() {
     let db = with_backup();
     let role = format!("{}_reader", db.name());
     db.run(&format!("CREATE ROLE {role} LOGIN"));
+    db.let_call(&role);
     let mut client = db.client_as(&role);
     let code = |client: &mut Client| {
         client.query(&format!("SELECT * FROM {READ}"), &[]).map_err(|e| (sqlstate(&e), e.to_string()))

@@ -188,6 +188,7 @@ fn statements_in_a_file_run_only_where_a_superuser_asks_for_them() {
     assert_eq!(try_crafted(&db, &path, ""), Err("55000".to_owned()));
     let role = format!("{}_reader", db.name());
     db.run(&format!("CREATE ROLE {role} LOGIN; GRANT pg_read_server_files, pg_write_server_files TO {role}; GRANT CREATE ON SCHEMA public TO {role}"));
+    db.let_call(&role);
     let mut client = db.client_as(&role);
     let call =
         format!("SELECT * FROM agent_backup.restore('{}', create_missing => true, confirm => true)", path.display());

@@ -152,6 +152,7 @@ fn what_no_backup_has_is_said_and_wrong_names_are_near_ones() {
 fn who_does_not_own_the_table_restores_nothing() {
     let db = with_backup();
     db.run("DELETE FROM public.loud WHERE id = 1; CREATE ROLE clerk_of_records LOGIN; GRANT agent_backup_operator TO clerk_of_records; GRANT ALL ON public.loud TO clerk_of_records");
+    db.let_call("clerk_of_records");
     let error = db
         .client_as("clerk_of_records")
         .query("SELECT * FROM agent_backup.restore_record('loud', '1', set_name => 's')", &[])

@@ -231,7 +231,7 @@ fn databases_of_other_encodings_get_their_bytes_back() {
 /// The demo application, loaded and backed up.
 fn demo() -> Database<'static> {
     let db = database();
-    db.run("DROP EXTENSION agent_backup");
+    db.run("DROP EXTENSION agent_backup CASCADE");
     let script = format!(
         "\\set rows 1000\n\\i '{}'\n\\i '{}'\nCREATE EXTENSION agent_backup;\n",
         of_project("demo/schema.sql").display(),
@@ -323,9 +323,9 @@ fn the_whole_demo_comes_back_in_an_empty_database() {
         "DO $$DECLARE r record; BEGIN
              FOR r IN SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('v', 'm') LOOP
                  EXECUTE format('DROP %s VIEW IF EXISTS public.%I CASCADE', CASE r.relkind WHEN 'm' THEN 'MATERIALIZED' ELSE '' END, r.relname);
-             END LOOP; END$$; DROP EXTENSION agent_backup",
+             END LOOP; END$$; DROP EXTENSION agent_backup CASCADE",
     );
-    db.cluster().client(&target).batch_execute("DROP EXTENSION agent_backup").unwrap();
+    db.cluster().client(&target).batch_execute("DROP EXTENSION agent_backup CASCADE").unwrap();
     let functions =
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace ORDER BY 1";
     let theirs = column_of(&db, &target, functions);

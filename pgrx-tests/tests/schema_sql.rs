@@ -44,7 +44,7 @@ fn assert_schema_comes_back(db: &Database, out: &Path) -> String {
     assert!(!script.contains("pg_attver"), "the server's own marks are no part of a definition");
     let target = empty_database(db, "target");
     psql(db, &target, &format!("\\i '{}'", out.join("schema.sql").display()));
-    db.run("DROP EXTENSION agent_backup");
+    db.run("DROP EXTENSION agent_backup CASCADE");
     let (ours, theirs) = (column_of(db, db.name(), FUNCTIONS), column_of(db, &target, FUNCTIONS));
     // Not CASCADE: a function that something in the source needs must have come along.
     for unneeded in ours.iter().filter(|function| !theirs.contains(function)) {
@@ -71,7 +71,7 @@ fn assert_schema_comes_back(db: &Database, out: &Path) -> String {
 #[test]
 fn the_demos_eight_tables_come_back_with_their_schema_and_rows() {
     let db = database();
-    db.run("DROP EXTENSION agent_backup");
+    db.run("DROP EXTENSION agent_backup CASCADE");
     psql(
         &db,
         db.name(),

@@ -249,6 +249,7 @@ fn who_may_read_backups_may_verify_and_nobody_else() {
             "CREATE ROLE {operator} LOGIN IN ROLE agent_backup_operator; CREATE ROLE {stranger} LOGIN"
         ))
         .unwrap();
+    db.let_call(&stranger);
     let mut client = db.client_as(&operator);
     let query = "SELECT count(*) FROM agent_backup.verify(set_name => 's') WHERE status = 'ok'";
     assert_eq!(one::<i64>(&mut client, query), 11); // one for each file in the container, and for the files themselves
@@ -270,7 +271,7 @@ fn who_may_read_backups_may_verify_and_nobody_else() {
     let refusal = refused(&mut db.client_as(&operator), "SELECT agent_backup.verify('/etc/passwd')");
     assert_eq!(refusal.code, "42501", "{refusal:?}");
     fails_with(db.client_as(&stranger).query("TABLE backup_verification_log", &[]), "42501");
-    admin.batch_execute(&format!("DROP ROLE {operator}, {stranger}")).unwrap();
+    admin.batch_execute(&format!("DROP OWNED BY {stranger}; DROP ROLE {operator}, {stranger}")).unwrap();
     drop(admin);
     assert_clean(&db, &[]);
 }

@@ -192,6 +192,7 @@ fn it_asks_for_the_rights_on_both() {
     let db = with_tables();
     let role = format!("{}_reader", db.name());
     db.run(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON agent_approvals TO {role}"));
+    db.let_call(&role);
     let mut client = db.client_as(&role);
     let refusal = refused(&mut client, "SELECT verify_backup('approvals_copy', 'agent_approvals')");
     assert_eq!(refusal.message, "permission denied for table \"approvals_copy\"");

@@ -10,6 +10,7 @@ mod capture;
 pub mod clock;
 pub mod compare;
 mod drill;
+mod drop;
 mod erase;
 pub mod encryption;
 mod evidence;

@@ -1,16 +1,20 @@
-//! `add_destination`, `remove_destination`, `upload`, and the validator of `agent_backup_s3`.
+//! `add_destination`, `remove_destination`, `upload`, `verify_offsite`, `import_offsite`, `prune_offsite`, and the validator of `agent_backup_s3`.
 
-use pgrx::datum::Interval;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::argument::{items, required};
 use crate::api::interval;
+use crate::journal;
+use crate::run::audit::{Act, audited};
 use crate::run::offsite::access::{self, Owner};
 use crate::run::offsite::destination::{self, NewDestination};
 use crate::run::offsite::import;
+use crate::run::offsite::retain::{self, Pruned};
 use crate::run::offsite::upload::{self, Sent};
+use crate::run::offsite::verify::{self, Level};
 use crate::run::reconcile::Finding;
 use crate::server::message::answer;
 use crate::server::text::Text;
@@ -52,7 +56,7 @@ fn add_destination(
     keep_last: default!(Option<i32>, "NULL"),
     max_age: default!(Option<Interval>, "NULL"),
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("add_destination").of(set_name.as_ref()), || {
         let added = destination::add(NewDestination {
             set: &required(set_name, "set_name")?,
             url: &required(url, "url")?,
@@ -71,7 +75,9 @@ fn add_destination(
 /// Errors: 42501 without the right to write backups, 42704 for a destination that the set has not.
 #[pg_extern(schema = "agent_backup", name = "remove_destination")]
 fn remove_destination(set_name: Option<Text>, url: Option<Text>) -> Result<(), ErrorReport> {
-    answer(|| destination::remove(&required(set_name, "set_name")?, &required(url, "url")?))
+    audited(Act::new("remove_destination").of(set_name.as_ref()), || {
+        destination::remove(&required(set_name, "set_name")?, &required(url, "url")?)
+    })
 }
 
 /// Sends to the destinations of a set what is not there yet: complete backups, incrementals, and records of erasures.
@@ -104,7 +110,7 @@ fn run_upload(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("upload").of(set_name.as_ref()), || {
         let row = |sent: Sent| {
             let (key, id) = (sent.key.map(Text::from), sent.backup_id.map(Text::from));
             let (size, took) = (sent.size.map(u64::cast_signed), sent.took.and_then(interval));
@@ -138,10 +144,97 @@ fn import_offsite(
     >,
     ErrorReport,
 > {
-    answer(|| {
+    audited(Act::new("import_offsite").of(set_name.as_ref()), || {
         let row =
             |found: Finding| (found.file.into(), found.backup_id.map(Text::from), found.action, found.details.into());
         let found = import::run(&required(url, "url")?, set_name.as_deref(), server_name.as_deref())?;
         Ok(TableIterator::new(found.into_iter().map(row).collect::<Vec<_>>()))
+    })
+}
+
+/// Proves that the copies of a set are there, whole and young enough.
+///
+/// `SELECT * FROM agent_backup.verify_offsite(level => 'read') WHERE status = 'failed';`
+///
+/// `destination`: one of them; null for all. `level`: `exists`, `size`, `checksum` (the manifest is read, and the container has
+/// the SHA-256 that its writer noted), `sample` (some chunks are read back and inflated), `read` (all bytes are read back and
+/// hashed, which alone finds a store that lies). One row per backup and destination, and one without a backup for the age of the
+/// newest good copy: `status` is `ok` or `failed`; `details` of what is wrong begin with `missing`, `changed` or `too old`. The
+/// verdict is kept in `offsite_copies` and in backup_verification_log, unless nothing may be written. A failed copy is a row and no
+/// error, for an error would undo that. A destination that cannot be reached is one row that says so.
+///
+/// Errors: 42501 without the right to write backups, 42704 for an unknown set or destination, 55000 where the set has no
+/// destination, 22023 for an unknown level.
+#[pg_extern(schema = "agent_backup", name = "verify_offsite")]
+fn verify_offsite(
+    set_name: default!(Option<Text>, "'agent_sdk'"),
+    destination: default!(Option<Text>, "NULL"),
+    level: default!(Option<Text>, "'checksum'"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(destination, Text),
+            name!(backup_id, Option<Text>),
+            name!(level, &'static str),
+            name!(status, &'static str),
+            name!(size_bytes, Option<i64>),
+            name!(duration, Option<Interval>),
+            name!(details, Text),
+        ),
+    >,
+    ErrorReport,
+> {
+    audited(Act::new("verify_offsite").of(set_name.as_ref()), || {
+        let row = |found: verify::Finding| {
+            let (size, took) = (found.size.map(u64::cast_signed), interval(found.took));
+            let (id, status) = (found.backup_id.map(Text::from), if found.is_ok { "ok" } else { "failed" });
+            (found.destination.into(), id, found.level.name(), status, size, took, found.details.into())
+        };
+        let level = Level::parse(&required(level, "level")?)?;
+        let found = verify::run(&required(set_name, "set_name")?, destination.as_deref(), level)?;
+        Ok(TableIterator::new(found.into_iter().map(row).collect::<Vec<_>>()))
+    })
+}
+
+/// Removes the copies that the numbers of their destination do not keep; without `confirm` it only says which.
+///
+/// `SELECT * FROM agent_backup.prune_offsite(confirm => true);`
+///
+/// The rules are those of `retention_plan`; the newest good copy always stays, and so does what another database made. An
+/// incremental goes when its file here is gone and the copy that it extends, too. One row per copy and incremental that goes: `action` is `remove`, `removed` when confirmed, `retained` (a lock of the store keeps it: no error), or
+/// `failed`. Objects go at once and not at commit, the manifest first.
+///
+/// Errors: as `agent_backup.upload`.
+#[pg_extern(schema = "agent_backup", name = "prune_offsite")]
+fn prune_offsite(
+    set_name: default!(Option<Text>, "'agent_sdk'"),
+    destination: default!(Option<Text>, "NULL"),
+    confirm: default!(Option<bool>, "false"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(destination, Text),
+            name!(backup_id, Option<Text>),
+            name!(object_key, Option<Text>),
+            name!(started_at, Option<TimestampWithTimeZone>),
+            name!(size_bytes, Option<i64>),
+            name!(action, &'static str),
+            name!(reasons, Vec<Text>),
+        ),
+    >,
+    ErrorReport,
+> {
+    audited(Act::new("prune_offsite").of(set_name.as_ref()), || {
+        let row = |pruned: Pruned| {
+            let started_at = pruned.started_at.map(journal::timestamp);
+            let (size, key) = (pruned.size.map(u64::cast_signed), pruned.key.map(Text::from));
+            let reasons: Vec<Text> = pruned.reasons.into_iter().map(Text::from).collect();
+            (pruned.destination.into(), pruned.backup_id.map(Text::from), key, started_at, size, pruned.action, reasons)
+        };
+        let confirm = required(confirm, "confirm")?;
+        let pruned = retain::run(&required(set_name, "set_name")?, destination.as_deref(), confirm)?;
+        Ok(TableIterator::new(pruned.into_iter().map(row).collect::<Vec<_>>()))
     })
 }

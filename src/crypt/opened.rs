@@ -178,7 +178,7 @@ fn not_sealed(source: &impl ReadAt) -> Result<CryptError, CryptError> {
 fn explain(error: DecryptError, wish: &Wish) -> CryptError {
     match error {
         DecryptError::Io(source) if wish.source_failed() => CryptError::Io(source),
-        DecryptError::UnknownFormat => CryptError::Unsupported { what: "another version of the age format" },
+        // Its first line is that of the version known here.
         _ => CryptError::Damaged { reason: "its header" },
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the log of acts.
+//! What can go wrong with the log of acts, and with all that the extension keeps.
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use thiserror::Error;
@@ -9,6 +9,8 @@ pub enum AuditError {
     AppendOnly { table: String },
     #[error("the log of acts is guarded by a trigger only: {reason}")]
     NoTrigger { reason: &'static str },
+    #[error("extension \"agent_backup\" cannot be dropped without CASCADE: it keeps {}", kept.join(", "))]
+    StillKept { kept: Vec<String> },
 }
 
 impl AuditError {
@@ -16,6 +18,7 @@ impl AuditError {
     pub fn code(&self) -> Code {
         match self {
             AuditError::AppendOnly { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            AuditError::StillKept { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             AuditError::NoTrigger { .. } => Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
         }
     }
@@ -25,6 +28,10 @@ impl AuditError {
         match self {
             AuditError::AppendOnly { .. } => Some(
                 "Entries are never changed or removed; a dump is loaded into a new database before the first act."
+                    .into(),
+            ),
+            AuditError::StillKept { .. } => Some(
+                "Dump the database first, then: DROP EXTENSION agent_backup CASCADE; backup files stay on disk, the rest is lost."
                     .into(),
             ),
             AuditError::NoTrigger { .. } => None,

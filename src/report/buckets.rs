@@ -163,7 +163,7 @@ impl Made {
 /// What was made of a set on each day. `set` is none for one that is gone.
 pub fn days(report: &Report, buckets: &Buckets, name: &str, set: Option<&Set>) -> Vec<(NaiveDate, Made)> {
     let mut days: Vec<(NaiveDate, Made)> = buckets.days().map(|day| (day, Made::default())).collect();
-    for backup in report.backups.iter().filter(|backup| backup.set == name && backup.is_regular()) {
+    for backup in report.backups.iter().filter(|backup| backup.set == name && backup.is_regular) {
         if !report.period.has(backup.started_at) {
             continue;
         }

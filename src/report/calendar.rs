@@ -27,7 +27,7 @@ pub fn legend(html: &mut Html) {
 pub fn write(html: &mut Html, id: &str, caption: &str, buckets: &Buckets, cells: &[(NaiveDate, Made)]) {
     let columns: u32 = if buckets.unit == Unit::Day { 31 } else { 12 };
     html.element("table", &[("class", "calendar"), ("id", id)], |html| {
-        html.words("caption", &[], caption);
+        html.element("caption", &[], |html| html.sentence(caption));
         html.element("thead", &[], |html| {
             html.element("tr", &[], |html| {
                 html.words("th", &[("scope", "col")], if buckets.unit == Unit::Day { "Month" } else { "Year" });

@@ -70,7 +70,7 @@ impl Chart<'_> {
             html.words(
                 "text",
                 &[("x", &point(LEFT - 5.0)), ("y", &y), ("dy", "0.32em"), ("text-anchor", "end")],
-                &(self.unit)(value),
+                &(self.unit)(value).replace(".0 ", " "),
             );
         }
     }

@@ -109,6 +109,8 @@ pub struct Backup {
     pub set: String,
     /// full, archive or safety.
     pub kind: String,
+    /// It was made of a set as such, and not before a restore or when tracking began.
+    pub is_regular: bool,
     pub status: Status,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
@@ -140,11 +142,6 @@ pub struct Removed {
 }
 
 impl Backup {
-    /// Whether it is one of those that are made of a set as such, and not before a restore.
-    pub fn is_regular(&self) -> bool {
-        self.kind != "safety"
-    }
-
     /// Verification found damage.
     pub fn is_refuted(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| verdict.status == "failed")

@@ -56,7 +56,7 @@ impl<'a> Facts<'a> {
 
 impl<'a> SetFacts<'a> {
     fn of(report: &'a Report, set: &'a Set, end: DateTime<Utc>) -> Self {
-        let of_set = || report.backups.iter().filter(|backup| backup.set == set.name && backup.is_regular());
+        let of_set = || report.backups.iter().filter(|backup| backup.set == set.name && backup.is_regular);
         let start = report.period.from.max(set.created_at);
         let good = of_set().filter(|backup| backup.is_good()).map(|backup| backup.started_at);
         let points = report.points.iter().filter(|point| point.set == set.name).map(|point| point.at);
@@ -99,7 +99,7 @@ fn troubles(report: &Report, end: DateTime<Utc>) -> Vec<Trouble<'_>> {
     let mut all: Vec<Trouble> = report
         .backups
         .iter()
-        .filter(|backup| backup.is_regular() && report.period.has(backup.started_at) && !backup.is_good())
+        .filter(|backup| backup.is_regular && report.period.has(backup.started_at) && !backup.is_good())
         .map(|backup| of_backup(report, backup, end))
         .chain(
             report.drills.iter().filter(|drill| drill.status == "failed" && report.period.has(drill.started_at)).map(
@@ -133,14 +133,18 @@ fn of_backup<'a>(report: &'a Report, backup: &'a Backup, end: DateTime<Utc>) -> 
             ("backup damaged", found.unwrap_or(backup.started_at))
         }
     };
-    let later = report.backups.iter().filter(|other| other.set == backup.set && other.is_regular() && other.is_good());
+    let later = report.backups.iter().filter(|other| other.set == backup.set && other.is_regular && other.is_good());
     let mended = later.map(|other| other.started_at).find(|start| *start > backup.started_at && *start < end);
     Trouble {
         at,
         set: &backup.set,
         what,
         subject: backup.id.clone(),
-        reason: backup.error.as_deref().unwrap_or("verification found damage"),
+        reason: match (&backup.error, backup.status) {
+            (Some(error), _) => error,
+            (None, Status::Complete) => "verification found damage",
+            (None, _) => "the reason went with the backup",
+        },
         // One that was newer when the damage was found was there to turn to.
         mended_at: mended.map(|start| start.max(at)),
     }

@@ -14,6 +14,7 @@ pub fn backup(set: &str, day: i64, hour: i64) -> Backup {
         id: format!("{}-{set}", started_at.format("%Y%m%dT%H%M%SZ")),
         set: set.into(),
         kind: "full".into(),
+        is_regular: true,
         status: Status::Complete,
         started_at,
         finished_at: started_at + TimeDelta::seconds(30 + day),

@@ -64,6 +64,18 @@ impl Html {
         self.element("bdi", &[], |html| html.text(text));
     }
 
+    /// A sentence of ours in which names stand as `show::name` gives them.
+    pub fn sentence(&mut self, sentence: &str) {
+        let [start, end] = show::NAME;
+        let mut parts = sentence.split(start);
+        self.text(parts.next().unwrap_or_default());
+        for part in parts {
+            let (name, rest) = part.split_once(end).unwrap_or((part, ""));
+            self.told(name);
+            self.text(rest);
+        }
+    }
+
     /// A number that a program reads too.
     pub fn data(&mut self, id: Option<&str>, value: &str, shown: &str) {
         match id {
@@ -163,6 +175,14 @@ mod tests {
             assert!(out.bytes().all(|byte| (0x20..0x7F).contains(&byte) && byte != b'\\'), "{c:?}: {out}");
             assert!(!out.contains(['<', '>', '"', '\'']), "{c:?}: {out}");
         }
+    }
+
+    #[test]
+    fn a_name_in_a_sentence_has_a_direction_of_its_own() {
+        let mut html = Html::default();
+        html.sentence(&format!("of {}: 7", show::name("a\u{2069}\u{2068}<b>")));
+        html.sentence("x\u{2069}\u{2068}");
+        assert_eq!(html.finish(), "of <bdi>a[U+2069][U+2068]&lt;b&gt;</bdi>: 7x[U+2069]<bdi></bdi>");
     }
 
     #[test]

@@ -68,6 +68,16 @@ pub fn share(part: i64, whole: i64) -> String {
     format!("{} of {} ({} %)", count(part), count(whole), part * 100 / whole)
 }
 
+/// What begins and ends a name in a sentence: there it has a direction of its own, see `Html::sentence`.
+pub const NAME: [char; 2] = ['\u{2068}', '\u{2069}'];
+
+/// A name, or whatever somebody else wrote, for a sentence.
+pub fn name(name: &str) -> String {
+    let [start, end] = NAME;
+    let plain = name.replace(start, "[U+2068]").replace(end, "[U+2069]");
+    format!("{start}{plain}{end}")
+}
+
 /// The first letter large.
 pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();

@@ -33,11 +33,10 @@ fn verdict(html: &mut Html, page: &Page) {
     html.element("div", &[("class", &format!("verdict {}", tone.class()))], |html| {
         html.words("p", &[("class", "headline")], words);
         html.element("p", &[], |html| {
-            html.text("Of ");
-            html.data(Some("criteria"), &page.controls.len().to_string(), &page.controls.len().to_string());
-            html.text(" criteria of SOC 2 ");
             html.data(Some("criteria-met"), &met.to_string(), &met.to_string());
-            html.text(" are met, ");
+            html.text(" of ");
+            html.data(Some("criteria"), &page.controls.len().to_string(), &page.controls.len().to_string());
+            html.text(" criteria of SOC 2 are met, ");
             html.data(Some("criteria-not-met"), &not_met.to_string(), &not_met.to_string());
             html.text(" are not met and ");
             html.data(Some("criteria-not-evidenced"), &unknown.to_string(), &unknown.to_string());
@@ -48,7 +47,7 @@ fn verdict(html: &mut Html, page: &Page) {
 }
 
 fn newest(page: &Page) -> String {
-    let good = page.report.backups.iter().rev().find(|backup| backup.is_regular() && backup.is_good());
+    let good = page.report.backups.iter().rev().find(|backup| backup.is_regular && backup.is_good());
     match good {
         Some(backup) => format!("The newest good backup began at {} UTC.", show::moment(backup.started_at)),
         None => "There is no good backup.".into(),
@@ -147,7 +146,7 @@ fn attention(html: &mut Html, page: &Page) {
     let mut lines: Vec<(String, String)> =
         not_met.map(|control| (control.id.to_owned(), control.because.clone())).collect();
     let failed = page.report.health.iter().filter(|row| row.severity == "FAILED");
-    lines.extend(failed.map(|row| (row.subject.clone(), row.reason.clone())));
+    lines.extend(failed.map(|row| (row.subject.clone(), show::name(&row.reason))));
     if lines.is_empty() {
         return;
     }
@@ -157,7 +156,7 @@ fn attention(html: &mut Html, page: &Page) {
             html.element("li", &[], |html| {
                 html.element("strong", &[], |html| html.told(subject));
                 html.text(" ");
-                html.told(reason);
+                html.sentence(reason);
             });
         }
     });

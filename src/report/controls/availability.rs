@@ -19,8 +19,10 @@ pub fn capacity(report: &Report) -> Control {
     let disk = match &report.disk {
         Ok(disk) => disk,
         Err(failure) => {
-            return control
-                .is(Verdict::NotEvidenced, format!("the disk of the backups cannot be looked at: {failure}"));
+            return control.is(
+                Verdict::NotEvidenced,
+                format!("the disk of the backups cannot be looked at: {}", show::name(failure)),
+            );
         }
     };
     let control = control.shows([format!(
@@ -54,8 +56,8 @@ pub fn backups(report: &Report, facts: &Facts) -> Control {
     control = control.shows([format!("{} backups complete", show::share(complete, made))]);
     for set in &facts.sets {
         control = control.shows([format!(
-            "\"{}\": {} good; longest time without one {}, expected every {}",
-            set.set.name,
+            "{}: {} good; longest time without one {}, expected every {}",
+            show::name(&format!("\"{}\"", set.set.name)),
             show::count(set.count(|backup| backup.is_good())),
             show::duration(set.without_backup),
             show::duration(set.set.interval)

@@ -9,6 +9,7 @@ mod tests;
 
 use super::data::Report;
 use super::facts::Facts;
+use super::show;
 
 /// Whether a criterion's part in backups is fulfilled, as far as this database can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +87,7 @@ pub fn all(report: &Report, facts: &Facts) -> Vec<Control> {
 
 /// Names for a sentence: the first three, and how many more.
 fn list(names: &[&str]) -> String {
-    let shown: Vec<String> = names.iter().take(3).map(|name| format!("\"{name}\"")).collect();
+    let shown: Vec<String> = names.iter().take(3).map(|name| show::name(&format!("\"{name}\""))).collect();
     match names.len() {
         0..=3 => shown.join(", "),
         many => format!("{} and {} more", shown.join(", "), many - 3),

@@ -81,8 +81,8 @@ pub fn retention(report: &Report, facts: &Facts) -> Control {
         let listed = report.plan.iter().filter(|planned| planned.set == set.name);
         let age = listed.map(|planned| seconds_between(planned.started_at, report.made.at)).fold(0.0, f64::max);
         control = control.shows([format!(
-            "\"{}\": the oldest backup is {} old, {} are allowed",
-            set.name,
+            "{}: the oldest backup is {} old, {} are allowed",
+            show::name(&format!("\"{}\"", set.name)),
             show::duration(age),
             show::duration(*limit)
         )]);

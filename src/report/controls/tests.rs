@@ -66,7 +66,7 @@ const CASES: &[(Change, &str, Verdict, &str)] = &[
     (|r| copy(r, |copy| copy.sealed = 29), "CC6.7", Verdict::NotMet, "not sealed: 1"),
     (|r| r.copies = Some(vec![]), "CC6.7", Verdict::NotEvidenced, "no copy"),
     (|r| newest(r, |b| b.verdict = None), "CC7.2", Verdict::NotEvidenced, "no set has"),
-    (|r| two_sets(r), "CC7.2", Verdict::NotMet, "not verified: \"other\""),
+    (|r| two_sets(r), "CC7.2", Verdict::NotMet, "not verified: \u{2068}\"other\"\u{2069}"),
     (|r| chain(r, "failed"), "CC7.2", Verdict::NotMet, "changed or has gaps"),
     (
         |r| newest(r, |b| (b.status, b.error) = (Status::Failed, Some("no".into()))),

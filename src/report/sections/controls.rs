@@ -23,12 +23,12 @@ pub fn write(html: &mut Html, page: &Page) {
             html.element("p", &[("class", "result")], |html| {
                 label(html, tone(control.verdict), control.verdict.words());
                 html.text(" ");
-                html.element("span", &[("class", "because")], |html| html.told(&sentence(&control.because)));
+                html.element("span", &[("class", "because")], |html| html.sentence(&sentence(&control.because)));
             });
             html.words("p", &[("class", "product")], control.product);
             html.element("ul", &[("class", "evidence")], |html| {
                 for line in &control.evidence {
-                    html.element("li", &[], |html| html.told(line));
+                    html.element("li", &[], |html| html.sentence(line));
                 }
             });
         });

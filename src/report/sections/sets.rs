@@ -40,7 +40,7 @@ pub fn write(html: &mut Html, page: &Page) {
         html.words("p", &[("class", "more")], &rest);
     }
     let safety =
-        page.report.backups.iter().filter(|backup| !backup.is_regular() && page.report.period.has(backup.started_at));
+        page.report.backups.iter().filter(|backup| !backup.is_regular && page.report.period.has(backup.started_at));
     html.element("p", &[], |html| {
         let count = safety.count() as i64;
         html.text("Besides, backups that were made before a restore and when tracking began: ");
@@ -53,7 +53,7 @@ pub fn write(html: &mut Html, page: &Page) {
 fn names<'a>(page: &Page<'a>) -> Vec<&'a str> {
     let here = page.facts.sets.iter().map(|facts| facts.set.name.as_str());
     let made =
-        page.report.backups.iter().filter(|backup| backup.is_regular() && page.report.period.has(backup.started_at));
+        page.report.backups.iter().filter(|backup| backup.is_regular && page.report.period.has(backup.started_at));
     here.chain(made.map(|backup| backup.set.as_str())).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -67,7 +67,7 @@ fn one(html: &mut Html, page: &Page, number: usize, name: &str, set: Option<&Set
         }
     });
     html.words("p", &[], &told(page, set, days));
-    let caption = format!("Calendar of set {name}: a cell a {}", page.buckets.unit_name());
+    let caption = format!("Calendar of set {}: a cell a {}", show::name(name), page.buckets.unit_name());
     calendar::write(html, &format!("calendar-{number}"), &caption, &page.buckets, &cells);
     html.element("div", &[("class", "charts")], |html| {
         chart(html, page, number, "size", name, &cells, |made| made.bytes as f64, |bytes| show::bytes(bytes as i64));

@@ -64,11 +64,9 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
 }
 
 /// Whether entries can be written in this very transaction: it may write, it sees what others have just committed, and
-/// the extension is still there.
+/// the log is there.
 fn can_write() -> bool {
-    // SAFETY: looks up the catalogue by a NUL-terminated name; missing_ok makes an unknown one invalid.
-    let is_here = || unsafe { pg_sys::get_extension_oid(c"agent_backup".as_ptr(), true) } != pg_sys::InvalidOid;
-    snapshot::read_only().is_none() && !snapshot::is_fixed() && is_here()
+    snapshot::read_only().is_none() && !snapshot::is_fixed() && journal_audit::is_there()
 }
 
 /// Adds what waits in files to the chain, where the extension is; the files.

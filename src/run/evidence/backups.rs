@@ -7,6 +7,7 @@ use super::{bounds, maybe_moment, maybe_shown, moment, owned, texts};
 use crate::error::Result;
 use crate::journal;
 use crate::journal_retention::age;
+use crate::run::backup::{BASELINE_SET, SAFETY_SET};
 use crate::server::sql::Row;
 
 pub fn sets() -> Result<Vec<Set>> {
@@ -46,10 +47,12 @@ fn keeps(row: &Row) -> Result<String> {
 pub fn all(period: Period) -> Result<Vec<Backup>> {
     let arguments = [journal::timestamp(period.to).into()];
     owned(include_str!("../../../sql/query/evidence_backups.sql"), &arguments, |row| {
+        let (set, kind) = (row.shown(2)?, row.shown(3)?);
         Ok(Backup {
             id: row.shown(1)?,
-            set: row.shown(2)?,
-            kind: row.shown(3)?,
+            is_regular: kind != "safety" && set != BASELINE_SET && set != SAFETY_SET,
+            set,
+            kind,
             status: match row.shown(4)?.as_str() {
                 "complete" => Status::Complete,
                 "incomplete" => Status::Incomplete,

@@ -7,8 +7,10 @@ use super::told;
 use super::work::Done;
 use crate::error::Result;
 use crate::run::offsite::destination;
+use crate::run::offsite::retain;
 use crate::run::offsite::send::Action;
 use crate::run::offsite::upload::{self, Sent};
+use crate::run::offsite::verify::{self, Level};
 use crate::run::say;
 
 thread_local! {
@@ -37,8 +39,36 @@ pub fn sent(set: &str) -> Result<Done> {
 
 /// The job: sends, looks whether what is there is whole, and removes what is not kept there.
 pub fn copied(set: &str) -> Result<Done> {
-    let (summary, failure) = send(set)?;
-    Ok(Done::all(summary, failure))
+    let parts = [send(set)?, verify(set)?, prune(set)?];
+    let (told, failures): (Vec<String>, Vec<Option<String>>) = parts.into_iter().unzip();
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
+    Ok(Done::all(told.join("; "), (!failures.is_empty()).then(|| failures.join("; "))))
+}
+
+fn verify(set: &str) -> Result<(String, Option<String>)> {
+    let all = verify::run(set, None, Level::Checksum)?;
+    let (good, bad): (Vec<_>, Vec<_>) = all.into_iter().partition(|found| found.is_ok);
+    let copies = good.iter().filter(|found| found.backup_id.is_some()).count();
+    let why = |found: &verify::Finding| {
+        format!("{} {}: {}", found.destination, found.backup_id.as_deref().unwrap_or_default(), found.details)
+    };
+    let failure = format!("copies failed verification: {}", bad.iter().map(why).collect::<Vec<_>>().join(", "));
+    Ok((format!("{} verified", told::count(copies, "copy", "copies")), (!bad.is_empty()).then_some(failure)))
+}
+
+fn prune(set: &str) -> Result<(String, Option<String>)> {
+    let all = retain::run(set, None, true)?;
+    let of = |action: &'static str| all.iter().filter(move |pruned| pruned.action == action);
+    let retained = match of("retained").count() {
+        0 => String::new(),
+        count => format!(", {count} retained by the store"),
+    };
+    let summary = format!("{} removed{retained}", told::count(of("removed").count(), "copy", "copies"));
+    let why = |pruned: &retain::Pruned| {
+        format!("{}: {}", pruned.destination, pruned.reasons.first().map_or("no reason is known", String::as_str))
+    };
+    let failed: Vec<String> = of("failed").map(why).collect();
+    Ok((summary, (!failed.is_empty()).then(|| format!("copies could not be removed: {}", failed.join(", ")))))
 }
 
 fn send(set: &str) -> Result<(String, Option<String>)> {

@@ -7,6 +7,7 @@ use crate::error::{Error, OffsiteError, Result};
 use crate::ident;
 use crate::journal;
 use crate::journal_offsite::{self, Numbers};
+use crate::run::audit;
 use crate::run::offsite::access;
 use crate::server::privilege;
 use crate::server::{foreign, snapshot};
@@ -32,6 +33,7 @@ pub fn add(new: NewDestination) -> Result<String> {
         return Err(journal::unknown_set(new.set)?);
     }
     let (location, url) = access::parse(new.url)?;
+    audit::object(&url);
     require_sender(&location, &url)?;
     if let Some(server) = new.server {
         if let Location::File { .. } = location {
@@ -58,6 +60,7 @@ pub fn remove(set: &str, url: &str) -> Result<()> {
     snapshot::require_writable()?;
     privilege::require_operator()?;
     let (_, kept) = access::parse(url)?;
+    audit::object(&kept);
     if journal_offsite::remove(set, &kept)? {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::journal;
 use crate::journal_offsite::{self, Keys, LocalBackup};
 use crate::run::adopt::{self, Found};
+use crate::run::audit;
 use crate::run::offsite::access;
 use crate::run::place;
 use crate::run::reconcile::{Finding, unreadable};
@@ -21,6 +22,7 @@ pub fn run(url: &str, set: Option<&str>, server: Option<&str>) -> Result<Vec<Fin
     snapshot::require_writable()?;
     privilege::require_operator()?;
     let (_, url) = access::parse(url)?;
+    audit::object(&url);
     place::require_store_reader(&url)?;
     let store = access::open(&url, server)?;
     let directories = directories(store.sizes("")?, set);
@@ -91,6 +93,7 @@ impl Directory<'_> {
             return Ok(is_new.then(|| finding("adopted", details)).flatten());
         }
         let details = adopt::list(&self.shelf, &pair)?;
+        self.note_copy(&pair, file, beside)?;
         Ok(finding("adopted", details))
     }
 
@@ -99,7 +102,7 @@ impl Directory<'_> {
         self.files.iter().find(|file| names::manifest_of_container(&file.name).as_deref() == Some(manifest))
     }
 
-    /// Notes the copy of a backup that stands on this machine; false where it was noted.
+    /// Notes it as a copy, too; false where it was noted.
     fn note_copy(&self, pair: &adopt::Pair, file: &Found, beside: &Found) -> Result<bool> {
         let manifest = &pair.manifest;
         let known = journal_offsite::copies(self.url, &manifest.set_name)?;

@@ -99,7 +99,7 @@ impl Upload<'_> {
 }
 
 /// A directory, if it is there.
-fn there(path: &std::path::Path) -> Result<Option<Directory>> {
+pub fn there(path: &std::path::Path) -> Result<Option<Directory>> {
     match place::for_reading(path) {
         Ok(directory) => Ok(Some(directory)),
         Err(Error::Store(StoreError::DirectoryMissing { .. })) => Ok(None),

@@ -11,6 +11,7 @@ use crate::journal_offsite::{self, Copy, Keys, LocalBackup};
 use crate::run::offsite::access::{self, Store};
 use crate::run::offsite::destination::{self, Destination};
 use crate::run::offsite::local::{self, Whole};
+use crate::run::offsite::retain;
 use crate::run::offsite::send::Action;
 use crate::run::say;
 use crate::server::lock::SetLock;
@@ -92,7 +93,11 @@ pub(super) struct Upload<'a> {
 
 impl Upload<'_> {
     fn backups(&mut self, backups: &[LocalBackup]) -> Result<()> {
+        let unwanted = retain::not_wanted(self.destination, backups, &self.copies)?;
         for backup in backups {
+            if unwanted.contains(&backup.backup_id) && !self.copies.contains_key(&backup.backup_id) {
+                continue;
+            }
             let keys = local::keys(backup);
             if let Err(error) = self.backup(backup, &keys) {
                 let error = unless_cancelled(error)?;
