@@ -12,7 +12,7 @@ use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
 use crate::journal_encryption::{self, Held};
-use crate::run::reseal::Place;
+use crate::run::reseal::{Place, require_unchanged};
 use crate::run::verify::content;
 use crate::run::{backup, blob, publish, removal};
 use crate::server::failpoint;
@@ -22,6 +22,7 @@ pub fn reseal(place: &Place, held: &Held, recipients: &Recipients) -> Result<(St
     let directory = &place.directory;
     let shown = |file: &str| directory.path().join(file).display().to_string();
     let path = shown(&held.file_name);
+    require_unchanged(directory, &held.file_name)?;
     let damaged = |problem| Error::Damaged { file: path.clone(), problem };
     let plain = blob::opened(blob::of_file(directory, &held.file_name)?, &path)?;
     let container = Container::open(plain).map_err(damaged)?;
