@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::journal_encryption::{self, Held};
 use crate::run::reseal::{Place, require_unchanged};
 use crate::run::verify::content;
-use crate::run::{backup, blob, publish, removal};
+use crate::run::{blob, outcome, publish, removal};
 use crate::server::failpoint;
 
 /// Writes a backup anew for these recipients; where its container is from the commit on, and what was proved.
@@ -74,7 +74,7 @@ pub fn reseal(place: &Place, held: &Held, recipients: &Recipients) -> Result<(St
 /// The same manifest, of a file for other keys.
 fn manifest(of: &Manifest, recipients: &Recipients) -> Manifest {
     let mut manifest = Manifest { encryption: Some(Encryption::of(recipients)), ..of.clone() };
-    backup::withhold_errors(&mut manifest.members);
+    outcome::withhold_errors(&mut manifest.members);
     manifest
 }
 
