@@ -18,11 +18,11 @@ use thiserror::Error;
 
 mod erase;
 
-pub use erase::EraseError;
 pub use audit::AuditError;
 pub use encryption::EncryptionError;
-use system::store_code;
+pub use erase::EraseError;
 pub use offsite::OffsiteError;
+use system::store_code;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -36,6 +36,7 @@ fn set_encryption(set_name: Option<Text>, recipients_file: Option<Text>) -> Resu
         journal_encryption::set_file(&set, recipients_file.as_deref())?;
         let recipients = keys::recipients(&crate::journal::set(&set)?.recipients_files)?;
         let ids = recipients.map(|recipients| recipients.key_ids()).unwrap_or_default();
+        audit::note("key_ids", ids.iter().map(ToString::to_string).collect::<Vec<_>>());
         Ok(ids.iter().map(|id| id.to_string().into()).collect())
     })
 }

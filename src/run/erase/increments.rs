@@ -46,7 +46,11 @@ pub fn erase(targets: &Targets, acting: &mut Acting) -> Result<Vec<Place>> {
             check_for_interrupts!();
             let Some(file) = whole::hold(&directory, &manifest.file)? else {
                 let object = directory.path().join(&manifest.file).display().to_string();
-                places.push(Place::left(PLACE, object, "another session reads it, or this one has changed it already".into()));
+                places.push(Place::left(
+                    PLACE,
+                    object,
+                    "another session reads it, or this one has changed it already".into(),
+                ));
                 continue;
             };
             let plain = whole::plain(&file.stored)?;
