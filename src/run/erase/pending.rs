@@ -119,7 +119,8 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
 
 /// What a subtransaction that is rolled back wanted is not done: its redo files go.
 fn forget_from(level: i32) {
-    let gone: Vec<Pending> = PENDING.with_borrow_mut(|all| all.extract_if(.., |pending| pending.level >= level).collect());
+    let gone: Vec<Pending> =
+        PENDING.with_borrow_mut(|all| all.extract_if(.., |pending| pending.level >= level).collect());
     for pending in gone {
         if let Act::Redo { directory, redo, .. } = &pending.act
             && let Err(error) = directory.remove(redo)
