@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
 use agent_backup_core::crypt::Recipients;
-use agent_backup_core::plan::{Compression, Format, names};
+use agent_backup_core::plan::{Compression, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
 use pgrx::pg_sys;
@@ -17,6 +17,7 @@ use crate::journal::{self, Member, Set};
 use crate::journal_archive;
 use crate::journal_audit;
 use crate::journal_encryption;
+use crate::run::formats::parse_formats;
 use crate::run::members::{Locked, Reader};
 use crate::run::outcome::{Outcome, State};
 use crate::run::publish::{Placed, Writing};
@@ -313,26 +314,6 @@ fn read_members(
         definitions = definitions_of(&done)?;
     }
     Ok(Read { outcomes, definitions })
-}
-
-/// Reads names of formats; each once.
-pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
-    let parse = |name: &String| {
-        Format::parse(name).ok_or_else(|| Error::InvalidOption {
-            option: "formats",
-            reason: format!("\"{name}\" is none of csv, json, sql"),
-        })
-    };
-    let mut parsed = formats.iter().map(parse).collect::<Result<Vec<_>>>()?;
-    parsed.sort();
-    parsed.dedup();
-    if parsed.is_empty() {
-        return Err(Error::InvalidOption {
-            option: "formats",
-            reason: "at least one of csv, json, sql is needed".into(),
-        });
-    }
-    Ok(parsed)
 }
 
 /// Why a member failed is told by the server, with what it read: a manifest that anybody can read leaves it out of a backup

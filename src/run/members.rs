@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::Member;
 use crate::journal_archive;
-use crate::run::backup::parse_formats;
+use crate::run::formats::parse_formats;
 use crate::run::outcome::{Outcome, State};
 use crate::run::pipeline::{self, Scanned};
 use crate::run::publish::Writing;
@@ -168,7 +168,9 @@ impl<'a, 'w> Reader<'a, 'w> {
             }
             if entry.format == Format::Csv {
                 let of = names::entry(&name.schema, &name.name, entry.format, ordinal);
-                data.subjects.iter().try_for_each(|(subject, filters)| self.writing.add_subject(&of, subject, filters))?;
+                data.subjects
+                    .iter()
+                    .try_for_each(|(subject, filters)| self.writing.add_subject(&of, subject, filters))?;
             }
             plain += entry.spooled.plain_bytes;
             stored += entry.spooled.stored_bytes;
