@@ -98,7 +98,15 @@ pub fn directory(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// Ends what a crash left of one file, if anything: whoever is to read it calls this first.
+/// What whoever is to read a backup calls first. Errors: `Pending` where this very transaction changes it.
+pub fn before_reading(directory: &Directory, name: &str) -> Result<()> {
+    if pending::changes(directory, name) {
+        return Err(EraseError::Pending { backup: name.to_owned() }.into());
+    }
+    file(directory, name)
+}
+
+/// Ends what a crash left of one file, if anything.
 pub fn file(directory: &Directory, name: &str) -> Result<()> {
     let redo = redo_name(name);
     let unfinished =
