@@ -3,10 +3,9 @@
 
 mod audit; // … of the log of acts
 mod encryption; // … of keys and encrypted backups
-mod erase; // … of a person who is erased
 pub mod evidence; // … with the evidence of a period
 mod offsite; // … of copies in other places
-mod system; // what the system says of files
+mod system; // SQLSTATEs of errors of the system
 
 use std::error::Error as StdError;
 
@@ -16,6 +15,8 @@ use agent_backup_core::store::StoreError;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use thiserror::Error;
+
+mod erase;
 
 pub use audit::AuditError;
 pub use encryption::EncryptionError;

@@ -11,11 +11,10 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
+pub use crate::server::clock::{timestamp, utc};
 use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::user::{ActingAs, Restriction};
-
-pub use crate::server::clock::{timestamp, utc};
 use crate::settings;
 
 /// A backup set.
@@ -172,6 +171,11 @@ fn members(set: &str) -> Result<Vec<Member>> {
 
 fn set_names() -> Result<Vec<String>> {
     sql::rows("SELECT set_name FROM agent_backup.sets", &[], |row| row.required(1))
+}
+
+/// The names of all sets.
+pub fn all_sets() -> Result<Vec<String>> {
+    as_owner(set_names)
 }
 
 /// Records a finished backup with its entries.

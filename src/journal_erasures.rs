@@ -38,11 +38,6 @@ pub fn tables(set: &str) -> Result<Vec<(TableName, Vec<String>)>> {
     })
 }
 
-/// The names of all sets.
-pub fn all_sets() -> Result<Vec<String>> {
-    as_owner(|| sql::rows("SELECT set_name FROM agent_backup.sets ORDER BY set_name", &[], |row| row.required(1)))
-}
-
 /// Records an erasure.
 pub fn record(erasure: &ErasureRecord) -> Result<()> {
     as_owner(|| {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
 use crate::journal_retention::{self, age};
-use crate::run::{backup, formats, keys};
+use crate::run::{backup, keys};
 use crate::server::sql;
 use crate::table::select::Selection;
 
@@ -43,7 +43,7 @@ impl NewSet<'_> {
         if [backup::SAFETY_SET, backup::BASELINE_SET].contains(&self.name) {
             return invalid("set_name", "it is that of the backups made before a restore");
         }
-        formats::parse_formats(&self.formats)?;
+        backup::parse_formats(&self.formats)?;
         if !["gzip", "zstd"].contains(&self.compression) {
             return invalid("compression", &format!("\"{}\" is neither gzip nor zstd", self.compression));
         }
@@ -169,7 +169,7 @@ impl NewMember {
             return Err(invalid("it must be a JSON object of column and expression".into()));
         };
         if let Some(formats) = &formats {
-            formats::parse_formats(formats)?;
+            backup::parse_formats(formats)?;
         }
         let masked = masked.into_iter().map(|(column, mask)| match mask {
             Value::String(mask) => Ok((column, mask)),

@@ -1,8 +1,8 @@
-//! What the system says of files, as SQLSTATEs.
+//! What an error of the system is to a client.
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-/// The SQLSTATE of an errno; none is a mistake in what was asked for.
+/// The SQLSTATE of an errno; none is an argument that was refused before the system was asked.
 pub fn store_code(errno: Option<i32>) -> Code {
     match errno {
         Some(28 | 122) => Code::ERRCODE_DISK_FULL,

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use agent_backup_core::container::Manifest;
-use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
+use agent_backup_core::container::manifest::Encryption;
 use agent_backup_core::crypt::Recipients;
-use agent_backup_core::plan::{Compression, names};
+use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
 use pgrx::pg_sys;
@@ -17,9 +17,8 @@ use crate::journal::{self, Member, Set};
 use crate::journal_archive;
 use crate::journal_audit;
 use crate::journal_encryption;
-use crate::run::formats::parse_formats;
 use crate::run::members::{Locked, Reader};
-use crate::run::outcome::{Outcome, State};
+use crate::run::outcome::{self, Outcome, State};
 use crate::run::publish::{Placed, Writing};
 use crate::run::say;
 use crate::run::{adopt, audit, keys, place, reconcile, sealing};
@@ -93,10 +92,8 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
     let mut writing = Writing::start(&place.directory, &set.name, started, compression, recipients.as_ref())?;
-    let directories = Directories {
-        set: &place.directory,
-        spools: &place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?,
-    };
+    let spools = place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?;
+    let directories = Directories { set: &place.directory, spools: &spools };
     let read = read_members(locked, request, set, compression, directories, &mut writing)?;
     let manifest = new_manifest(set, request, started, &read, recipients.as_ref())?;
     let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..manifest };
@@ -316,13 +313,24 @@ fn read_members(
     Ok(Read { outcomes, definitions })
 }
 
-/// Why a member failed is told by the server, with what it read: a manifest that anybody can read leaves it out of a backup
-/// that nobody can.
-const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
-
-/// Leaves out of a manifest why members failed.
-pub fn withhold_errors(members: &mut [ManifestMember]) {
-    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+/// Reads names of formats; each once.
+pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
+    let parse = |name: &String| {
+        Format::parse(name).ok_or_else(|| Error::InvalidOption {
+            option: "formats",
+            reason: format!("\"{name}\" is none of csv, json, sql"),
+        })
+    };
+    let mut parsed = formats.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    parsed.sort();
+    parsed.dedup();
+    if parsed.is_empty() {
+        return Err(Error::InvalidOption {
+            option: "formats",
+            reason: "at least one of csv, json, sql is needed".into(),
+        });
+    }
+    Ok(parsed)
 }
 
 fn new_manifest(
@@ -334,7 +342,7 @@ fn new_manifest(
 ) -> Result<Manifest> {
     let mut members: Vec<_> = read.outcomes.iter().map(Outcome::to_manifest).collect();
     if recipients.is_some() {
-        withhold_errors(&mut members);
+        outcome::withhold_errors(&mut members);
     }
     let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::Member;
 use crate::journal_archive;
-use crate::run::formats::parse_formats;
+use crate::run::backup::parse_formats;
 use crate::run::outcome::{Outcome, State};
 use crate::run::pipeline::{self, Scanned};
 use crate::run::publish::Writing;

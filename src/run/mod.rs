@@ -17,7 +17,6 @@ pub mod encrypted; // whether the keys of each set can be used
 pub mod erase; // a person, out of every copy
 pub mod evidence; // what there is to show for a period
 pub mod export; // one table into one file
-pub mod formats; // csv, json, sql
 pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job
 pub mod keys; // files of keys: for whom backups are sealed, what opens them

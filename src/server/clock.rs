@@ -1,4 +1,4 @@
-//! What time it is: the machine's, unless a test says otherwise.
+//! What time it is: the machine's, unless a test says otherwise; and moments as the server has them.
 
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;

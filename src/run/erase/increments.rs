@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use agent_backup_core::codec::subject::Subject;
 use agent_backup_core::container::Increment;
-use agent_backup_core::plan::names::Form;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::{Directory, FileKind};
 use agent_backup_core::stream::{Compressor, RowDigest, sha256_hex};
@@ -12,7 +11,7 @@ use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
 use crate::ident::TableName;
-use crate::journal_erasures;
+use crate::journal;
 use crate::run::erase::act::{Acting, Place};
 use crate::run::erase::targets::Targets;
 use crate::run::erase::{settle, whole};
@@ -97,7 +96,7 @@ pub fn erase(targets: &Targets, acting: &mut Acting) -> Result<Vec<Place>> {
 /// The sets that have incrementals, and where.
 fn directories() -> Result<Vec<(String, PathBuf)>> {
     let path = |set: &String| place::path_of_set(set).join(names::INCREMENTALS);
-    let sets = journal_erasures::all_sets()?.into_iter().map(|set| (set.clone(), path(&set)));
+    let sets = journal::all_sets()?.into_iter().map(|set| (set.clone(), path(&set)));
     Ok(sets.filter(|(_, path)| path.symlink_metadata().is_ok()).collect())
 }
 
@@ -110,12 +109,13 @@ fn own(directory: &Directory, targets: &Targets, places: &mut Vec<Place>) -> Res
             Some((stem, true)) => {
                 let beside = names::incremental_manifest(stem);
                 match Increment::parse(&whole::stored(directory, &beside)?) {
-                    Ok(manifest) if subjects(&manifest, targets).is_empty() => (),
-                    Ok(manifest) if Form::of(&manifest.file) == Form::Sealed => {
+                    Ok(manifest) if manifest.encryption.is_some() && !subjects(&manifest, targets).is_empty() => {
                         let object = directory.path().join(&manifest.file).display().to_string();
-                        places.push(Place::left(PLACE, object, "it is encrypted, and is not looked through".into()));
+                        let why = "it is encrypted, and not looked into: it goes with the backup that it extends";
+                        places.push(Place::left(PLACE, object, why.to_owned()));
                     }
-                    Ok(manifest) => own.push((beside, manifest)),
+                    Ok(manifest) if !subjects(&manifest, targets).is_empty() => own.push((beside, manifest)),
+                    Ok(_) => (),
                     Err(error) => {
                         let object = directory.path().join(&beside).display().to_string();
                         places.push(Place::left(PLACE, object, error.to_string()));
