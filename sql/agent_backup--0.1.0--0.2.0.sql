@@ -1666,5 +1666,8 @@ BEGIN
 END
 $do$;
 
+-- Made anew with another argument, so without the comment that it had.
+COMMENT ON FUNCTION agent_backup.create_set IS 'Makes an empty backup set. Options: formats (csv, json, sql), compression (gzip, zstd) with level, numbers to keep, RTO and RPO';
+
 -- Who may do what, of all that is there now.
 SELECT agent_backup.grant_access();

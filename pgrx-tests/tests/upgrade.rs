@@ -50,7 +50,7 @@ fn fill(client: &mut Client) {
 }
 
 /// All that makes up the extension, a line each. Lists of rights are in order. The order of a table's columns is left out:
-/// new ones come last.
+/// new ones come last. So are the numbers that the server gives checks without a name.
 const CATALOGUE: &str = r#"
 WITH e AS (SELECT * FROM pg_extension WHERE extname = 'agent_backup'),
 member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid WHERE d.deptype = 'e'),
@@ -69,7 +69,7 @@ UNION ALL SELECT 'column ' || r.oid::regclass || '.' || a.attname || ' type ' ||
          || ' comment ' || coalesce(col_description(r.oid, a.attnum), '-')
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
  WHERE r.relkind <> 'S'
-UNION ALL SELECT 'constraint ' || c.conrelid::regclass || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rel r ON r.oid = c.conrelid
+UNION ALL SELECT 'constraint ' || c.conrelid::regclass || ' ' || regexp_replace(c.conname, '_check[0-9]*$', '_check') || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rel r ON r.oid = c.conrelid
 UNION ALL SELECT 'index ' || pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN rel r ON r.oid = i.indrelid
 UNION ALL SELECT 'view ' || r.oid::regclass || ' ' || pg_get_viewdef(r.oid) FROM rel r WHERE r.relkind = 'v'
 UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' enabled ' || t.tgenabled::text || ' comment ' || coalesce(obj_description(t.oid, 'pg_trigger'), '-')
