@@ -32,6 +32,7 @@ fn set_encryption(set_name: Option<Text>, recipients_file: Option<Text>) -> Resu
         if let Some(file) = &recipients_file {
             keys::recipients_in(file)?;
         }
+        audit::note("recipients_file", recipients_file.as_deref());
         journal_encryption::set_file(&set, recipients_file.as_deref())?;
         let recipients = keys::recipients(&crate::journal::set(&set)?.recipients_files)?;
         let ids = recipients.map(|recipients| recipients.key_ids()).unwrap_or_default();

@@ -8,11 +8,12 @@ use pgrx::prelude::*;
 use crate::api::argument::{items, required};
 use crate::api::interval;
 use crate::journal;
-use crate::run::audit::{Act, audited};
+use crate::run::audit::{self, Act, audited};
 use crate::run::offsite::access::{self, Owner};
 use crate::run::offsite::destination::{self, NewDestination};
 use crate::run::offsite::import;
 use crate::run::offsite::retain::{self, Pruned};
+use crate::run::offsite::send::Action;
 use crate::run::offsite::upload::{self, Sent};
 use crate::run::offsite::verify::{self, Level};
 use crate::run::reconcile::Finding;
@@ -117,6 +118,10 @@ fn run_upload(
             (sent.destination.into(), key, id, sent.action.name(), size, took, sent.error.map(Text::from))
         };
         let sent = upload::run(&required(set_name, "set_name")?, destination.as_deref())?;
+        audit::note("uploaded", sent.iter().filter(|sent| sent.action == Action::Uploaded).count());
+        if let Some(error) = sent.iter().find_map(|sent| sent.error.as_deref()) {
+            audit::failed(error);
+        }
         Ok(TableIterator::new(sent.into_iter().map(row).collect::<Vec<_>>()))
     })
 }
@@ -193,6 +198,9 @@ fn verify_offsite(
         };
         let level = Level::parse(&required(level, "level")?)?;
         let found = verify::run(&required(set_name, "set_name")?, destination.as_deref(), level)?;
+        if let Some(bad) = found.iter().find(|found| !found.is_ok) {
+            audit::failed(&bad.details);
+        }
         Ok(TableIterator::new(found.into_iter().map(row).collect::<Vec<_>>()))
     })
 }
