@@ -10,6 +10,7 @@ from pathlib import Path
 
 import capture
 import erase
+import offsite
 from measure import Candidate, Server, interleave, watch
 
 MIB = 1 << 20
@@ -309,6 +310,7 @@ def main():
         "j": lambda: capture.compare(
             report, report.sizes, server, APPROVALS, own_columns(server), args.runs, lambda: ours(server, "bench_csv", [APPROVALS])
         ),
+        "o": lambda: offsite.compare(report, server, args.tables, args.runs, interleave),
         "k": lambda: compare_encryption(report, server, args.runs),
     }
     items["l"] = lambda: erase.compare(report, report.sizes, server, APPROVALS, own_columns(server), args.rows)

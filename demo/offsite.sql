@@ -22,6 +22,7 @@ FROM agent_backup.upload();
 
 SELECT regexp_replace(object_key, '^.*/', '') AS object, action FROM agent_backup.upload();
 
-\echo '=== 5. What was there on the last day:'
+\echo '=== 5. Is what came there what was sent? All of it is read back. And this is what the tables hold on their last day:'
 
+SELECT level, status, pg_size_pretty(size_bytes) AS size, details FROM agent_backup.verify_offsite(level => 'read');
 SELECT table_name, live_rows, status FROM agent_backup.assess() ORDER BY 1;

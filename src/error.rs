@@ -5,6 +5,7 @@ mod audit; // … of the log of acts
 mod encryption; // … of keys and encrypted backups
 pub mod evidence; // … with the evidence of a period
 mod offsite; // … of copies in other places
+mod system; // SQLSTATEs of errors of the system
 
 use std::error::Error as StdError;
 
@@ -17,10 +18,11 @@ use thiserror::Error;
 
 mod erase;
 
-pub use erase::EraseError;
 pub use audit::AuditError;
 pub use encryption::EncryptionError;
+pub use erase::EraseError;
 pub use offsite::OffsiteError;
+use system::store_code;
 
 /// A result inside the extension. The SQL edge, `message::answer`, turns the error into an `ErrorReport`.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -389,18 +391,6 @@ impl Error {
             }
             _ => None,
         }
-    }
-}
-
-fn store_code(errno: Option<i32>) -> Code {
-    match errno {
-        Some(28 | 122) => Code::ERRCODE_DISK_FULL,
-        Some(1 | 13) => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        Some(2) => Code::ERRCODE_UNDEFINED_FILE,
-        Some(23 | 24) => Code::ERRCODE_INSUFFICIENT_RESOURCES,
-        Some(27) => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        Some(_) => Code::ERRCODE_IO_ERROR,
-        None => Code::ERRCODE_INVALID_PARAMETER_VALUE,
     }
 }
 

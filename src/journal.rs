@@ -6,12 +6,12 @@ use std::path::Path;
 use agent_backup_core::container::manifest::{Entry, Manifest, Member as ManifestMember, MemberStatus};
 use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::store::{Directory, Published};
-use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::{self, TableName};
+pub use crate::server::clock::{timestamp, utc};
 use crate::server::pin::Pinned;
 use crate::server::sql;
 use crate::server::user::{ActingAs, Restriction};
@@ -390,19 +390,4 @@ fn entry_record(manifest: &Manifest, entry: &Entry) -> Option<EntryRecord> {
         checksum: entry.row_digest.clone()?,
         sha256: entry.sha256.clone(),
     })
-}
-
-/// Seconds from 1970 to 2000, where PostgreSQL's time begins.
-const EPOCH: i64 = 946_684_800;
-
-/// A moment of the server.
-pub fn utc(time: TimestampWithTimeZone) -> DateTime<Utc> {
-    let micros = pg_sys::TimestampTz::from(time).saturating_add(EPOCH * 1_000_000);
-    DateTime::from_timestamp_micros(micros).unwrap_or_default()
-}
-
-/// A moment as the server has it.
-pub fn timestamp(time: DateTime<Utc>) -> TimestampWithTimeZone {
-    let micros = time.timestamp_micros() - EPOCH * 1_000_000;
-    TimestampWithTimeZone::try_from(micros).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
 }

@@ -149,8 +149,7 @@ pub struct SealedFile {
 /// The days that have files, oldest first.
 pub fn sealed_files() -> Result<Vec<SealedFile>> {
     as_owner(|| {
-        let query =
-            "SELECT partition_name, file_path FROM agent_backup.sealed_log WHERE file_path IS NOT NULL ORDER BY from_time";
+        let query = "SELECT partition_name, file_path FROM agent_backup.sealed_log WHERE file_path IS NOT NULL ORDER BY from_time";
         sql::rows(query, &[], |row| Ok(SealedFile { partition: row.required(1)?, path: row.required(2)? }))
     })
 }

@@ -62,7 +62,8 @@ pub fn record(erasure: &ErasureRecord) -> Result<()> {
 /// Writes down that a backup was looked through to its end.
 pub fn searched(erasure_id: &str, backup_id: &str, rows: i64) -> Result<()> {
     as_owner(|| {
-        let statement = "INSERT INTO agent_backup.erased_backups (erasure_id, backup_id, row_count) VALUES ($1, $2, $3)";
+        let statement =
+            "INSERT INTO agent_backup.erased_backups (erasure_id, backup_id, row_count) VALUES ($1, $2, $3)";
         sql::execute(statement, &[erasure_id.into(), backup_id.into(), rows.into()]).map(drop)
     })
 }
@@ -81,7 +82,8 @@ pub fn bury(tombstone: &Tombstone) -> Result<usize> {
         let statement = "INSERT INTO agent_backup.tombstones \
             (erasure_id, schema_name, table_name, subject, set_name, erased_at, key, mac) \
             SELECT $1, g.*, $5, $6, $7, $8 FROM unnest($2::text[], $3::text[], $4::text[]) AS g ON CONFLICT DO NOTHING";
-        let texts = |of: fn(&Grave) -> &String| tombstone.places.iter().map(|grave| of(grave).clone()).collect::<Vec<_>>();
+        let texts =
+            |of: fn(&Grave) -> &String| tombstone.places.iter().map(|grave| of(grave).clone()).collect::<Vec<_>>();
         let arguments = [
             tombstone.erasure_id.as_str().into(),
             texts(|grave| &grave.schema).into(),

@@ -10,9 +10,9 @@ mod journal_audit; // … of the log of acts
 mod journal_changes; // … of the log of changes
 mod journal_checks; // … of verdicts and their log
 mod journal_drills; // … of drills
+mod journal_encryption; // … of who can read backups
 mod journal_erased_log; // … of what is erased from the log
 mod journal_erasures; // … of persons who were erased
-mod journal_encryption; // … of who can read backups
 mod journal_history; // … reads that log
 mod journal_jobs; // … of jobs and their schedules
 mod journal_kept; // … of what DROP EXTENSION would lose

@@ -12,7 +12,7 @@ use crate::server::encoding;
 static DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static DIRECTORY_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"agent_backup_operator"));
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
-static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static OFFSITE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static OFFSITE_SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);

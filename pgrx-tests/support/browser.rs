@@ -15,6 +15,8 @@ pub struct Browser {
     _output: BufReader<ChildStdout>,
     port: u16,
     session: String,
+    /// The browser itself, which outlives a driver that is killed.
+    process: i32,
     profile: PathBuf,
 }
 
@@ -37,8 +39,14 @@ impl Browser {
             line.split_once("successfully on port ").and_then(|(_, rest)| rest.trim_end_matches('.').parse().ok())
         });
         let profile = directory.join(format!("chromium-{}", driver.id()));
-        let mut browser =
-            Browser { driver, _output: output, port: port.expect("a port"), session: String::new(), profile };
+        let mut browser = Browser {
+            driver,
+            _output: output,
+            port: port.expect("a port"),
+            session: String::new(),
+            process: 0,
+            profile,
+        };
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -55,6 +63,10 @@ impl Browser {
         }}});
         let session = browser.call("POST", "/session", &capabilities);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        browser.process = session["capabilities"]["goog:processID"]
+            .as_i64()
+            .and_then(|id| i32::try_from(id).ok())
+            .expect("the browser has a process");
         Some(browser)
     }
 
@@ -119,8 +131,10 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if !std::thread::panicking() && !self.session.is_empty() {
             self.command("DELETE", "", &json!({}));
+        } else if self.process > 0 {
+            // Best effort: it may have ended by itself.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.process), nix::sys::signal::Signal::SIGKILL);
         }
-        // Best effort: the browser ends with its driver.
         let _ = self.driver.kill();
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.profile);

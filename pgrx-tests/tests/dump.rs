@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use agent_backup_suite::{Cluster, Database, Options, assert_no_trash, database, equal_tables, lines, one, pg_config};
+use agent_backup_suite::{
+    Cluster, Database, Options, assert_no_trash, database, equal_tables, lines, one, pg_config, refused,
+};
 
 const CHANGED: &str = r#"
     CREATE TABLE agent_approvals AS SELECT n AS id, 'row ' || n AS note FROM generate_series(1, 20) n;
@@ -116,4 +118,57 @@ fn two_databases_of_a_new_server_can_make_the_extension_at_the_same_moment() {
             scope.spawn(|| client.batch_execute("CREATE EXTENSION agent_backup").unwrap());
         }
     });
+}
+
+/// A database whose log has some acts, archived rows and captured changes, and a verification of it.
+fn with_acts() -> Database<'static> {
+    let db = database();
+    db.run(CHANGED);
+    db.run("INSERT INTO agent_training_archive (original_table, original_id, data) VALUES ('t', '1', '{}'); SELECT agent_backup.track('other'); UPDATE other SET id = 2");
+    db.client().batch_execute("SELECT agent_backup.pin('none')").unwrap_err();
+    db.run("SELECT agent_backup.verify_audit_log()");
+    db
+}
+
+/// The log of acts, the archive and the log of changes are the same, and all goes on where they came.
+fn assert_acts_travel(format: &str) {
+    let db = with_acts();
+    let copy = travelled(&db, format);
+    let directory = db.cluster().create_dir(&copy);
+    db.run(&format!("ALTER DATABASE {copy} SET agent_backup.directory = '{}'", directory.display()));
+    let mut there = db.cluster().client(&copy);
+    for table in ["audit_log", "audit_checks", "archive_rows", "change_log", "marks", "job_runs"] {
+        let query = format!("SELECT ROW(t.*)::text FROM agent_backup.{table} t ORDER BY 1");
+        let (ours, theirs) = (lines(&mut db.client(), &query), lines(&mut there, &query));
+        assert!(!ours.is_empty() || ["marks", "job_runs"].contains(&table), "{table} is empty, so nothing is compared");
+        assert_eq!(ours, theirs, "{table}");
+    }
+    let last: i64 = one(&mut there, "SELECT max(entry_id) FROM agent_backup.audit_log");
+    let whole = "SELECT check_name, status, entry_id FROM agent_backup.verify_audit_log()";
+    assert_eq!(lines(&mut there, whole), [format!("chain|ok|{last}")]);
+    // The chain goes on over what came, and from the first act on nothing can be loaded any more.
+    there.batch_execute("SELECT agent_backup.backup('second')").unwrap();
+    assert_eq!(lines(&mut there, whole), [format!("chain|ok|{}", last + 2)]);
+    assert_eq!(
+        one::<String>(&mut there, "SELECT action FROM agent_backup.audit_log ORDER BY entry_id DESC OFFSET 1 LIMIT 1"),
+        "backup"
+    );
+    assert_eq!(refused(&mut there, "INSERT INTO agent_backup.audit_log DEFAULT VALUES").code, "42501");
+    // A backup that was made before is as good as it was.
+    let old = "SELECT DISTINCT v.status FROM agent_backup.backups b, agent_backup.verify(b.backup_id, set_name => b.set_name) v WHERE b.set_name = 'agent_sdk' AND v.table_name IS NOT NULL";
+    assert_eq!(lines(&mut there, old), ["ok"]);
+    let rights = "SELECT count(*) FROM agent_backup.access_matrix";
+    assert_eq!(one::<i64>(&mut there, rights), one::<i64>(&mut db.client(), rights));
+    drop(there);
+    db.run(&format!("DROP DATABASE {copy} WITH (FORCE)"));
+}
+
+#[test]
+fn the_log_of_acts_the_archive_and_captured_changes_travel_with_pg_restore() {
+    assert_acts_travel("c");
+}
+
+#[test]
+fn the_log_of_acts_the_archive_and_captured_changes_travel_with_a_plain_dump() {
+    assert_acts_travel("p");
 }

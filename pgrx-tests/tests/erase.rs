@@ -27,12 +27,14 @@ fn place(sums: &[(String, String, i64)], name: &str, action: &str) -> i64 {
 fn the_plan_shows_where_the_person_is_and_changes_nothing() {
     let db = with_person(5_000, "");
     backups(&db, 2);
-    let before: Vec<Vec<u8>> = files(&db).iter().map(|f| std::fs::read(db.backup_dir().join("s").join(f)).unwrap()).collect();
+    let before: Vec<Vec<u8>> =
+        files(&db).iter().map(|f| std::fs::read(db.backup_dir().join("s").join(f)).unwrap()).collect();
     let plan = erase(&mut db.client(), "NULL, 'canary.person@example.org', 'request 1', 's'").unwrap();
     let sums = summed(&plan);
     assert_eq!(place(&sums, "backup", "found"), 10, "{plan:?}");
     assert_eq!(place(&sums, "live", "found"), 5, "{plan:?}");
-    let after: Vec<Vec<u8>> = files(&db).iter().map(|f| std::fs::read(db.backup_dir().join("s").join(f)).unwrap()).collect();
+    let after: Vec<Vec<u8>> =
+        files(&db).iter().map(|f| std::fs::read(db.backup_dir().join("s").join(f)).unwrap()).collect();
     assert!(before == after);
     assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM agent_backup.erasure_log"), 0);
     assert_no_trash(&db, &[]);
@@ -54,14 +56,19 @@ fn nothing_of_the_person_is_left_in_any_byte() {
         let sums = summed(&erased);
         assert_eq!(place(&sums, "backup", "erased"), 60, "{erased:?}");
         assert!(!sums.iter().any(|(_, action, _)| action == "left" || action == "found"), "{erased:?}");
-        assert!(erased.iter().filter(|row| row.place == "backup").all(|row| row.chunks.is_some()), "in place: {erased:?}");
+        assert!(
+            erased.iter().filter(|row| row.place == "backup").all(|row| row.chunks.is_some()),
+            "in place: {erased:?}"
+        );
         assert_eq!(files_with(db.backup_dir(), CANARY), Vec::<std::path::PathBuf>::new(), "{options}");
         let text = lines(&mut db.client(), "SELECT erasure_id || certificate FROM agent_backup.erasure_log; ").join("");
         assert!(text.contains("not_reachable") && !text.contains(CANARY), "{text}");
         assert_eq!(assert_backups_whole(&db), 3);
         assert!(sizes(&db).iter().zip(before).all(|(after, before)| after.abs_diff(before) < 4096));
         for level in ["exists", "hash", "decode", "restore"] {
-            let verify = format!("SELECT count(*) FROM agent_backup.backups b, agent_backup.verify(b.backup_id, '{level}', 's') v WHERE v.status <> 'ok'");
+            let verify = format!(
+                "SELECT count(*) FROM agent_backup.backups b, agent_backup.verify(b.backup_id, '{level}', 's') v WHERE v.status <> 'ok'"
+            );
             assert_eq!(one::<i64>(&mut db.client(), &verify), 0, "{level}");
         }
         standard_tools_read_it(&db);
@@ -81,7 +88,8 @@ fn standard_tools_read_it(db: &Database) {
     let jq = Command::new("jq").arg("length").arg(out.join("t.json")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&jq.stdout).trim(), "19980");
     if newest.ends_with(".gz") {
-        let script = "import sys, tarfile; t = tarfile.open(sys.argv[1]); print(sum(1 for l in t.extractfile('t.csv')))";
+        let script =
+            "import sys, tarfile; t = tarfile.open(sys.argv[1]); print(sum(1 for l in t.extractfile('t.csv')))";
         let python = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&python.stdout).trim(), "19981", "{python:?}");
     }
@@ -90,7 +98,10 @@ fn standard_tools_read_it(db: &Database) {
     std::fs::write(out.join("body"), body).unwrap();
     let sum = Command::new("sha256sum").arg(out.join("body")).output().unwrap();
     assert_eq!(sum.stdout[..64], hash.as_bytes()[..64]);
-    let checksum = one::<String>(&mut db.client(), "SELECT checksum FROM agent_backup.backup_entry WHERE format = 'json' ORDER BY backup_id DESC LIMIT 1");
+    let checksum = one::<String>(
+        &mut db.client(),
+        "SELECT checksum FROM agent_backup.backup_entry WHERE format = 'json' ORDER BY backup_id DESC LIMIT 1",
+    );
     assert_eq!(checksum, agent_backup_suite::json_digest(&mut db.client(), "t"));
 }
 
@@ -108,11 +119,15 @@ fn only_the_exact_value_in_this_column_is_meant() {
          SELECT agent_backup.backup('o')",
     );
     backups(&db, 1);
-    let other = std::fs::read_dir(db.backup_dir().join("o")).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap());
+    let other =
+        std::fs::read_dir(db.backup_dir().join("o")).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap());
     let other: Vec<_> = other.collect();
     let erased = erase(&mut db.client(), "'b', 'ann', 'why', 's', confirm => true").unwrap();
     assert_eq!(place(&summed(&erased), "backup", "erased"), 2, "{erased:?}");
-    let left = lines(&mut db.client(), "SELECT r FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r ORDER BY 1");
+    let left = lines(
+        &mut db.client(),
+        "SELECT r FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r ORDER BY 1",
+    );
     assert_eq!(left.len(), 9, "{left:?}");
     assert!(!left.iter().any(|row| row.contains(",ann,")), "{left:?}");
     let now = std::fs::read_dir(db.backup_dir().join("o")).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap());
@@ -155,10 +170,20 @@ fn an_older_copy_does_not_bring_the_person_back() {
     assert_eq!(files_with(db.backup_dir(), CANARY).len(), 1, "the older copy is there");
     let none = |query: &str| assert_eq!(one::<i64>(&mut db.client(), query), 0, "{query}");
     let canaries = format!("FROM t WHERE email = '{CANARY}' OR data->>'email' = '{CANARY}'");
-    none(&format!("SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r WHERE r.email = '{CANARY}'"));
-    assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's')"), 2_997);
+    none(&format!(
+        "SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r WHERE r.email = '{CANARY}'"
+    ));
+    assert_eq!(
+        one::<i64>(
+            &mut db.client(),
+            "SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's')"
+        ),
+        2_997
+    );
     for mode in ["replace", "merge", "missing_only"] {
-        db.run(&format!("SELECT agent_backup.restore_table('t', 'latest', mode => '{mode}', set_name => 's', confirm => true)"));
+        db.run(&format!(
+            "SELECT agent_backup.restore_table('t', 'latest', mode => '{mode}', set_name => 's', confirm => true)"
+        ));
         none(&format!("SELECT count(*) {canaries}"));
         assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM t"), 2_997, "{mode}");
     }
@@ -195,7 +220,9 @@ fn tombstones_outlive_their_table_and_who_comes_back_stays() {
     db.run("DELETE FROM agent_backup.tombstones; DELETE FROM agent_backup.erasures; DELETE FROM agent_backup.erased_backups");
     bring_back(&db, &copy);
     assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM agent_backup.tombstones"), 1);
-    let shown = format!("SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r WHERE r.email = '{CANARY}'");
+    let shown = format!(
+        "SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') r WHERE r.email = '{CANARY}'"
+    );
     assert_eq!(one::<i64>(&mut db.client(), &shown), 0);
     // The table alone has it, too.
     std::fs::remove_dir_all(&stones).unwrap();

@@ -174,7 +174,10 @@ fn a_step_that_fails_leaves_everything_as_it_was() {
             let outcome = erase(&mut client, ERASE);
             // What befalls one file is a row, and the others go on.
             if let Ok(rows) = &outcome {
-                assert!(rows.iter().filter(|row| row.place == "backup").all(|row| row.action == "left"), "{step}: {rows:?}");
+                assert!(
+                    rows.iter().filter(|row| row.place == "backup").all(|row| row.action == "left"),
+                    "{step}: {rows:?}"
+                );
                 assert_eq!(files_with(&db.backup_dir().join("s"), CANARY).len(), 2, "{step}");
             }
         }

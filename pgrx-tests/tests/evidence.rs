@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use agent_backup_suite::{Refusal, assert_no_trash, database, history, lines, one, refused};
+use agent_backup_suite::{assert_no_trash, database, history, lines, one, refused};
 use postgres::Client;
 
 const PERIOD: &str = "'2026-03-01', '2026-04-15'";
@@ -171,13 +171,35 @@ fn an_auditor_an_operator_and_a_superuser_have_it_and_nobody_else() {
     ));
     let page: String = one(&mut db.client_as(&format!("{name}_op")), call);
     assert!(page.contains(&format!("<bdi>{name}_op</bdi>")), "it says who made it");
-    let Refusal { code, hint, .. } = refused(&mut db.client_as(&format!("{name}_nobody")), call);
-    assert_eq!(code, "42501");
-    let granted = hint.strip_prefix("Ask a superuser to run: ").expect("a hint").to_owned();
-    db.run(&granted);
+    let refusal = refused(&mut db.client_as(&format!("{name}_nobody")), call);
+    assert_eq!(refusal.code, "42501", "{refusal:?}");
+    db.run(&format!("GRANT agent_backup_auditor TO {name}_nobody"));
     let page: String = one(&mut db.client_as(&format!("{name}_nobody")), call);
     assert!(page.starts_with("<!DOCTYPE html>"));
     db.run(&format!("DROP OWNED BY {name}_op, {name}_nobody; DROP ROLE {name}_op; DROP ROLE {name}_nobody"));
+}
+
+#[test]
+fn acts_are_counted_by_how_they_ended_and_the_chain_is_checked() {
+    let db = database();
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY); SELECT agent_backup.create_set('s'), agent_backup.add_table('s', 't')",
+    );
+    db.run("SELECT agent_backup.backup('s')");
+    refused(&mut db.client(), "SELECT agent_backup.pin('nosuch')");
+    let call = "SELECT agent_backup.evidence_report(to_time => now() + interval '1 hour')";
+    let page: String = one(&mut db.client(), call);
+    let acts = "SELECT action, count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'failed'),
+        count(*) FILTER (WHERE status = 'denied') FROM agent_backup.audit_log GROUP BY 1 ORDER BY 1";
+    assert_table(&mut db.client(), &page, "acts-table", &[0, 1, 2, 3], acts);
+    let count: i64 = one(&mut db.client(), "SELECT count(*) FROM agent_backup.audit_log");
+    assert_eq!(numbers(&page)["acts"], count);
+    assert!(count > 3, "{count}");
+    assert_eq!(columns(rows(&page, "chain"), &[0, 1]), [["chain", "\u{2713} ok"]]);
+    let objects = "SELECT count(*) FROM (SELECT DISTINCT object_name, object_kind FROM agent_backup.access_matrix) o";
+    let objects: i64 = one(&mut db.client(), objects);
+    assert_eq!(rows(&page, "matrix").len() as i64, objects);
+    assert_no_trash(&db, &[]);
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn fill(client: &mut Client) {
     }
 }
 
-/// All that makes up the extension, a line each. Lists of rights are in order; a name of a database's own is left out.
+/// All that makes up the extension, a line each. Lists of rights are in order. The order of a table's columns is left out:
+/// new ones come last. So are the numbers that the server gives checks without a name.
 const CATALOGUE: &str = r#"
 WITH e AS (SELECT * FROM pg_extension WHERE extname = 'agent_backup'),
 member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid WHERE d.deptype = 'e'),
@@ -63,12 +64,12 @@ UNION ALL SELECT 'function ' || p.oid::regprocedure || ': ' || pg_get_functionde
   FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid LEFT JOIN acl ON acl.of = p.oid
 UNION ALL SELECT 'relation ' || r.oid::regclass || ' kind ' || r.relkind::text || ' persistence ' || r.relpersistence::text || ' options ' || coalesce(r.reloptions::text, '-') || ' rls ' || r.relrowsecurity
          || ' acl ' || coalesce(acl.text, '-') || ' comment ' || coalesce(obj_description(r.oid, 'pg_class'), '-') FROM rel r LEFT JOIN acl ON acl.of = r.oid
-UNION ALL SELECT 'column ' || r.oid::regclass || '.' || a.attname || ' place ' || row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum) || ' type ' || format_type(a.atttypid, a.atttypmod)
+UNION ALL SELECT 'column ' || r.oid::regclass || '.' || a.attname || ' type ' || format_type(a.atttypid, a.atttypmod)
          || ' not null ' || a.attnotnull || ' identity ' || a.attidentity::text || ' generated ' || a.attgenerated::text || ' default ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '-')
          || ' comment ' || coalesce(col_description(r.oid, a.attnum), '-')
   FROM rel r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
  WHERE r.relkind <> 'S'
-UNION ALL SELECT 'constraint ' || c.conrelid::regclass || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rel r ON r.oid = c.conrelid
+UNION ALL SELECT 'constraint ' || c.conrelid::regclass || ' ' || regexp_replace(c.conname, '_check[0-9]*$', '_check') || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN rel r ON r.oid = c.conrelid
 UNION ALL SELECT 'index ' || pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN rel r ON r.oid = i.indrelid
 UNION ALL SELECT 'view ' || r.oid::regclass || ' ' || pg_get_viewdef(r.oid) FROM rel r WHERE r.relkind = 'v'
 UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' enabled ' || t.tgenabled::text || ' comment ' || coalesce(obj_description(t.oid, 'pg_trigger'), '-')

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use crate::api::argument::required;
 use crate::journal_encryption;
+use crate::run::audit::{self, Act, audited};
 use crate::run::reseal::{self, Resealed};
 use crate::run::{encrypted, keys};
 use crate::server::message::answer;
@@ -24,16 +25,18 @@ use crate::server::{privilege, snapshot};
 /// for a file that is missing or not acceptable.
 #[pg_extern(schema = "agent_backup", name = "set_encryption")]
 fn set_encryption(set_name: Option<Text>, recipients_file: Option<Text>) -> Result<Vec<Text>, ErrorReport> {
-    answer(|| {
+    audited(Act::new("set_encryption").of(set_name.as_ref()), || {
         snapshot::require_writable()?;
         privilege::require_key_chooser()?;
         let set = required(set_name, "set_name")?;
         if let Some(file) = &recipients_file {
             keys::recipients_in(file)?;
         }
+        audit::note("recipients_file", recipients_file.as_deref());
         journal_encryption::set_file(&set, recipients_file.as_deref())?;
         let recipients = keys::recipients(&crate::journal::set(&set)?.recipients_files)?;
         let ids = recipients.map(|recipients| recipients.key_ids()).unwrap_or_default();
+        audit::note("key_ids", ids.iter().map(ToString::to_string).collect::<Vec<_>>());
         Ok(ids.iter().map(|id| id.to_string().into()).collect())
     })
 }
@@ -85,8 +88,9 @@ fn reseal(
             one.details.into(),
         )
     };
-    answer(|| {
+    audited(Act::new("reseal").on(backup.as_ref()).of(set_name.as_ref()), || {
         let (set, confirmed) = (required(set_name, "set_name")?, required(confirm, "confirm")?);
+        audit::note("confirm", confirmed);
         let all = reseal::run(backup.as_deref(), &set, confirmed)?;
         Ok(TableIterator::new(all.into_iter().map(row).collect::<Vec<_>>()))
     })

@@ -61,8 +61,7 @@ fn erase_subject(
                 return Err(Error::InvalidOption { option, reason: "it is empty".into() });
             }
         }
-        let request =
-            Request { set: &set, column_or_path: column_or_path.as_deref(), value: &value, reason: &reason };
+        let request = Request { set: &set, column_or_path: column_or_path.as_deref(), value: &value, reason: &reason };
         let places = if confirmed { erase::erase(&request)? } else { erase::plan(&request)? };
         Ok(TableIterator::new(places.into_iter().map(row).collect::<Vec<_>>()))
     };

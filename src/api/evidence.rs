@@ -5,8 +5,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::argument::required;
+use crate::run::audit::{Act, audited};
 use crate::run::evidence;
-use crate::server::message::answer;
 use crate::server::privilege;
 use crate::server::text::Text;
 
@@ -25,7 +25,7 @@ fn evidence_report(
     from_time: default!(Option<TimestampWithTimeZone>, "now() - interval '30 days'"),
     to_time: default!(Option<TimestampWithTimeZone>, "now()"),
 ) -> Result<Text, ErrorReport> {
-    answer(|| {
+    audited(Act::new("evidence_report"), || {
         privilege::require_auditor()?;
         let period = evidence::period(required(from_time, "from_time")?, required(to_time, "to_time")?)?;
         evidence::page(period).map(Text::from)

@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 
 use crate::api::argument::{items, json, optional_items, required};
 use crate::journal_sets::{self, NewMember, NewSet};
-use crate::run::erase::targets;
 use crate::run::audit::{Act, audited};
+use crate::run::erase::targets;
 use crate::run::schedule;
 use crate::server::text::{Json, Text};
 use crate::server::{privilege, snapshot};

@@ -26,6 +26,8 @@ pub enum EncryptionError {
     #[error("backup file \"{file}\" is not encrypted, though {told} says that it is")]
     /// `told`: what says so.
     Downgraded { file: String, told: &'static str },
+    #[error("backup file \"{file}\" is changed by this transaction already")]
+    Changing { file: String },
     #[error("could not encrypt the backup: {0}")]
     Seal(CryptError),
     #[error("permission denied to say how backups are encrypted")]
@@ -65,7 +67,9 @@ impl EncryptionError {
                 CryptError::CannotRead(source) => store_code(source.raw_os_error()),
                 _ => Code::ERRCODE_CONFIG_FILE_ERROR,
             },
-            Self::NoIdentityFile { .. } | Self::WrongKey { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoIdentityFile { .. } | Self::WrongKey { .. } | Self::Changing { .. } => {
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::File { problem: CryptError::Io(source), .. } => store_code(source.raw_os_error()),
             Self::File { problem: CryptError::Unsupported { .. }, .. } => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::File { .. } | Self::Downgraded { .. } => Code::ERRCODE_DATA_CORRUPTED,
@@ -94,6 +98,7 @@ impl EncryptionError {
             Self::Downgraded { .. } => {
                 "Somebody may have replaced it: find out who, and use another backup or another copy of this one."
             }
+            Self::Changing { .. } => "COMMIT, and call it again.",
             Self::File { problem: CryptError::Io(_), .. } => return None,
             Self::File { .. } => "Use another copy of it, or another backup (see agent_backup.backups).",
             Self::Seal(problem) => return problem.hint().map(str::to_owned),

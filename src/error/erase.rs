@@ -38,7 +38,8 @@ impl EraseError {
             EraseError::NoSuchColumn { near, .. } => return super::did_you_mean(near),
             EraseError::Pending { .. } => "End it with COMMIT first.".into(),
             EraseError::Unfinished { .. } => {
-                "Mend that and read the backup again: the rest is done then. Until then the backup is not to be read.".into()
+                "Mend that and read the backup again: the rest is done then. Until then the backup is not to be read."
+                    .into()
             }
         })
     }

@@ -61,6 +61,7 @@ pub struct Entry {
 const READING: &[&str] = &[
     "assess",
     "diff",
+    "evidence_report",
     "read_as_of",
     "read_backup",
     "record_history",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// All that the page tells. `None` where a thing is not in the installed version.
+/// All that the page tells.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub made: Made,
@@ -25,11 +25,11 @@ pub struct Report {
     pub objectives: Vec<Objective>,
     pub tracked: Tracked,
     pub plan: Vec<Planned>,
-    pub copies: Option<Vec<Copies>>,
-    pub erasures: Option<Listed<Erasure>>,
-    pub grants: Option<Vec<Grant>>,
+    pub copies: Vec<Copies>,
+    pub erasures: Listed<Erasure>,
+    pub grants: Vec<Grant>,
     pub members: Vec<Member>,
-    pub audit: Option<Audit>,
+    pub audit: Audit,
     pub health: Vec<Health>,
     /// Or why it could not be looked at.
     pub disk: Result<Disk, String>,

@@ -112,7 +112,7 @@ pub fn good() -> Report {
         jobs: vec![job()],
         objectives: vec![objective("single record deleted"), objective("database failure")],
         tracked: Tracked { tables: 2, gaps: 1 },
-        copies: Some(vec![Copies {
+        copies: vec![Copies {
             set: "shop".into(),
             destination: "s3://vault/backups".into(),
             status: "complete".into(),
@@ -122,14 +122,14 @@ pub fn good() -> Report {
             last_at: Some(at("2026-03-31T02:05:00Z")),
             verified: 30,
             refuted: 0,
-        }]),
-        erasures: Some(Listed { rows: vec![erasure()], total: 1 }),
-        grants: Some(vec![grant("backup(text,text,text[],text[])", "function", "agent_backup_operator", "EXECUTE")]),
+        }],
+        erasures: Listed { rows: vec![erasure()], total: 1 },
+        grants: vec![grant("backup(text,text,text[],text[])", "function", "agent_backup_operator", "EXECUTE")],
         members: vec![
             Member { role: String::new(), member: "postgres".into(), is_superuser: true },
             Member { role: "agent_backup_operator".into(), member: "nightly".into(), is_superuser: false },
         ],
-        audit: Some(audit()),
+        audit: audit(),
         health: vec![Health { subject: "shop: verification".into(), severity: "OK".into(), reason: "passed".into() }],
         disk: Ok(Disk { free: 900, total: 1000, used: 50, is_shared_with_database: false, needed: Some(24) }),
     }
@@ -234,11 +234,11 @@ pub fn empty() -> Report {
         objectives: vec![],
         tracked: Tracked::default(),
         plan: vec![],
-        copies: None,
-        erasures: None,
-        grants: None,
+        copies: vec![],
+        erasures: Listed::default(),
+        grants: vec![],
         members: vec![],
-        audit: None,
+        audit: Audit { acts: vec![], chain: vec![] },
         health: vec![],
         disk: Err("permission denied".into()),
         ..good()

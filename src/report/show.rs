@@ -43,10 +43,11 @@ fn scaled(number: f64, units: &[&str]) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
-/// `2.5 s`, `25 min`, `3 h`, `12 days`: as `agent_backup.in_words` has it.
+/// `2.5 s`, `25 min`, `3 h`, `12 days`: as `agent_backup.in_words` has it, but for `0 s`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     match seconds {
+        0.0 => "0 s".into(),
         s if s < 10.0 => format!("{s:.1} s"),
         s if s < 120.0 => format!("{:.0} s", s.trunc()),
         s if s < 7200.0 => format!("{:.0} min", (s / 60.0).trunc()),
@@ -98,8 +99,8 @@ mod tests {
     #[test]
     fn sizes_and_durations_have_a_unit() {
         assert_eq!([0, 999, 1000, 99_499, 2_064_873].map(bytes), ["0 B", "999 B", "1.0 kB", "99.5 kB", "2.1 MB"]);
-        let shown = [0.04, 9.94, 9.96, 119.9, 120.0, 7199.0, 7200.0, 172_800.0].map(duration);
-        assert_eq!(shown, ["0.0 s", "9.9 s", "10.0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
+        let shown = [0.0, 0.04, 9.94, 9.96, 119.9, 120.0, 7199.0, 7200.0, 172_800.0].map(duration);
+        assert_eq!(shown, ["0 s", "0.0 s", "9.9 s", "10.0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
     }
 
     #[test]

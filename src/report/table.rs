@@ -120,7 +120,8 @@ impl Table<'_> {
             html.element("table", &[("id", self.id)], |html| {
                 html.words("caption", &[("id", &caption)], self.caption);
                 html.element("thead", &[], |html| html.element("tr", &[], |html| self.heads(html)));
-                html.element("tbody", &[], |html| self.rows.iter().for_each(|row| line(html, row)));
+                let classes: Vec<&str> = (0..self.heads.len()).map(|place| self.class(place)).collect();
+                html.element("tbody", &[], |html| self.rows.iter().for_each(|row| line(html, &classes, row)));
             });
         });
         if let Some((total, view)) = self.total
@@ -133,17 +134,20 @@ impl Table<'_> {
 
     fn heads(&self, html: &mut Html) {
         for (place, head) in self.heads.iter().enumerate() {
-            let is_number = self.rows.iter().any(|row| row.get(place).is_some_and(Cell::is_number));
-            let class = if is_number { "n" } else { "t" };
-            html.words("th", &[("scope", "col"), ("class", class)], head);
+            html.words("th", &[("scope", "col"), ("class", self.class(place))], head);
         }
+    }
+
+    /// Columns of numbers stand to the right, what is missing in them too.
+    fn class(&self, place: usize) -> &'static str {
+        let is_number = self.rows.iter().any(|row| row.get(place).is_some_and(Cell::is_number));
+        if is_number { "n" } else { "t" }
     }
 }
 
-fn line(html: &mut Html, row: &[Cell]) {
+fn line(html: &mut Html, classes: &[&str], row: &[Cell]) {
     html.element("tr", &[], |html| {
-        for (place, cell) in row.iter().enumerate() {
-            let class = if cell.is_number() { "n" } else { "t" };
+        for ((place, cell), class) in row.iter().enumerate().zip(classes) {
             match place {
                 0 => html.element("th", &[("scope", "row"), ("class", class)], |html| cell.write(html)),
                 _ => html.element("td", &[("class", class)], |html| cell.write(html)),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use agent_backup_core::container::Manifest;
-use agent_backup_core::container::manifest::{Encryption, Member as ManifestMember};
+use agent_backup_core::container::manifest::Encryption;
 use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
@@ -18,7 +18,7 @@ use crate::journal_archive;
 use crate::journal_audit;
 use crate::journal_encryption;
 use crate::run::members::{Locked, Reader};
-use crate::run::outcome::{Outcome, State};
+use crate::run::outcome::{self, Outcome, State};
 use crate::run::publish::{Placed, Writing};
 use crate::run::say;
 use crate::run::{adopt, audit, keys, place, reconcile, sealing};
@@ -92,10 +92,8 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
     let mut writing = Writing::start(&place.directory, &set.name, started, compression, recipients.as_ref())?;
-    let directories = Directories {
-        set: &place.directory,
-        spools: &place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?,
-    };
+    let spools = place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?;
+    let directories = Directories { set: &place.directory, spools: &spools };
     let read = read_members(locked, request, set, compression, directories, &mut writing)?;
     let manifest = new_manifest(set, request, started, &read, recipients.as_ref())?;
     let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..manifest };
@@ -335,15 +333,6 @@ pub fn parse_formats(formats: &[String]) -> Result<Vec<Format>> {
     Ok(parsed)
 }
 
-/// Why a member failed is told by the server, with what it read: a manifest that anybody can read leaves it out of a backup
-/// that nobody can.
-const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
-
-/// Leaves out of a manifest why members failed.
-pub fn withhold_errors(members: &mut [ManifestMember]) {
-    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
-}
-
 fn new_manifest(
     set: &Set,
     request: &Request,
@@ -353,7 +342,7 @@ fn new_manifest(
 ) -> Result<Manifest> {
     let mut members: Vec<_> = read.outcomes.iter().map(Outcome::to_manifest).collect();
     if recipients.is_some() {
-        withhold_errors(&mut members);
+        outcome::withhold_errors(&mut members);
     }
     let (audit_head, audit_entry) = journal_audit::head()?.map(|head| (head.entry_hash, head.entry_id)).unzip();
     Ok(Manifest {

@@ -21,7 +21,9 @@ pub fn of_file(directory: &Directory, name: &str) -> Result<Blob, StoreError> {
     let file = directory.open_file(name)?;
     let path = || directory.path().join(name);
     // This transaction's own lock on what it changes would keep us out for ever.
-    if !pending::changes(directory, name) && !settle::lock(&file, settle::Hold::Shared).map_err(|error| refused(path(), error))? {
+    if !pending::changes(directory, name)
+        && !settle::lock(&file, settle::Hold::Shared).map_err(|error| refused(path(), error))?
+    {
         return Err(StoreError::Busy { path: path(), holder: None });
     }
     Ok(Arc::new(file))

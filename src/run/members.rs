@@ -168,7 +168,9 @@ impl<'a, 'w> Reader<'a, 'w> {
             }
             if entry.format == Format::Csv {
                 let of = names::entry(&name.schema, &name.name, entry.format, ordinal);
-                data.subjects.iter().try_for_each(|(subject, filters)| self.writing.add_subject(&of, subject, filters))?;
+                data.subjects
+                    .iter()
+                    .try_for_each(|(subject, filters)| self.writing.add_subject(&of, subject, filters))?;
             }
             plain += entry.spooled.plain_bytes;
             stored += entry.spooled.stored_bytes;

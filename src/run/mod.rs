@@ -14,8 +14,8 @@ pub mod differences; // the rows that differ, for people
 pub mod drift; // a live table against what was saved of it
 pub mod drill; // a restore for the proof
 pub mod encrypted; // whether the keys of each set can be used
-pub mod evidence; // what there is to show for a period
 pub mod erase; // a person, out of every copy
+pub mod evidence; // what there is to show for a period
 pub mod export; // one table into one file
 pub mod incremental; // what changed since the last time
 pub mod job; // a run of a job

@@ -113,3 +113,12 @@ pub fn columns(table: &Table, selection: &Selection) -> Vec<ColumnInfo> {
     })
     .collect()
 }
+
+/// Why a member failed is told by the server, with what it read: a manifest that anybody can read leaves it out of a backup
+/// that nobody can.
+const FAILED: &str = "it failed while it was read; the server that made the backup has the reason in its log";
+
+/// Leaves out of a manifest why members failed.
+pub fn withhold_errors(members: &mut [ManifestMember]) {
+    members.iter_mut().filter_map(|member| member.error.as_mut()).for_each(|error| *error = FAILED.to_owned());
+}

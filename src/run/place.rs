@@ -11,8 +11,8 @@ use pgrx::{PgLogLevel, pg_sys};
 
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal;
-use crate::run::erase::{pending, settle, tombstones};
 use crate::journal_offsite;
+use crate::run::erase::{pending, settle, tombstones};
 use crate::run::removal;
 use crate::run::reseal::recover;
 use crate::server::lock::SetLock;

@@ -63,14 +63,9 @@ pub fn backups(report: &Report, facts: &Facts) -> Control {
             show::duration(set.set.interval)
         )]);
     }
-    let copies = off_site(report);
-    control = control.shows([copies.map_or("copies off-site are not in this version".into(), |(complete, others)| {
-        format!(
-            "{} off-site are complete, {} are not",
-            show::of(complete, "copy").replace("copys", "copies"),
-            show::count(others)
-        )
-    })]);
+    let (copied, lost) = off_site(report);
+    control =
+        control.shows([format!("{} copies off-site are complete, {} are not", show::count(copied), show::count(lost))]);
     if facts.sets.is_empty() {
         return control.is(Verdict::NotEvidenced, "no backup set has a table in this database");
     }
@@ -79,27 +74,24 @@ pub fn backups(report: &Report, facts: &Facts) -> Control {
         return control
             .is(Verdict::NotMet, format!("good backups were further apart than they may be: {}", list(&late)));
     }
-    let nowhere: Vec<&str> = facts.names(|set| {
-        let copies = report.copies.iter().flatten();
-        !copies.into_iter().any(|copy| copy.set == set.set.name && copy.status == "complete")
-    });
-    match copies {
-        None => control.is(Verdict::NotMet, "all copies are on this machine"),
-        Some(_) if !nowhere.is_empty() => {
-            control.is(Verdict::NotMet, format!("no copy is off-site of {}", list(&nowhere)))
-        }
-        Some((_, 0)) => control.is(Verdict::Met, "every set was backed up in time and has copies off-site"),
-        Some(_) => control.is(Verdict::NotMet, "copies off-site are missing or failed"),
+    let is_copied = |set: &str| report.copies.iter().any(|copy| copy.set == set && copy.status == "complete");
+    let nowhere = facts.names(|set| !is_copied(&set.set.name));
+    if !nowhere.is_empty() {
+        return control.is(Verdict::NotMet, format!("no copy is off-site of {}", list(&nowhere)));
     }
+    if lost > 0 {
+        return control.is(Verdict::NotMet, "copies off-site are missing or failed");
+    }
+    control.is(Verdict::Met, "every set was backed up in time and has copies off-site")
 }
 
 /// Complete copies, and those that are missing or failed.
-fn off_site(report: &Report) -> Option<(i64, i64)> {
-    let copies = report.copies.as_ref()?;
+fn off_site(report: &Report) -> (i64, i64) {
     let count = |statuses: &[&str]| {
-        copies.iter().filter(|copy| statuses.contains(&copy.status.as_str())).map(|copy| copy.count).sum()
+        let so = report.copies.iter().filter(|copy| statuses.contains(&copy.status.as_str()));
+        so.map(|copy| copy.count).sum()
     };
-    Some((count(&["complete", "retained"]), count(&["missing", "failed"])))
+    (count(&["complete", "retained"]), count(&["missing", "failed"]))
 }
 
 pub fn tests(report: &Report, facts: &Facts) -> Control {

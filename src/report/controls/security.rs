@@ -1,7 +1,7 @@
 //! CC6 and CC7: who has access, how data moves, and how trouble is noticed, judged and mended.
 
 use super::{Control, Verdict, list};
-use crate::report::data::{Grant, Report};
+use crate::report::data::Report;
 use crate::report::facts::Facts;
 use crate::report::show;
 
@@ -9,28 +9,20 @@ pub fn access(report: &Report) -> Control {
     let control = Control::new(
         "CC6.1",
         "Logical access to data and its copies is restricted",
-        "Tables and views of the catalogue are closed to the public; files are written with mode 0600 into directories of mode \
+        "Everything of the extension is closed to the public; files are written with mode 0600 into directories of mode \
          0700; reading a backup asks for the right to its file and to every row of its table.",
     );
-    let Some(grants) = &report.grants else {
-        return control.is(Verdict::NotEvidenced, "the access matrix is not in this version");
-    };
-    let public: Vec<&Grant> = grants.iter().filter(|grant| grant.role == "PUBLIC").collect();
-    let relations = public.iter().filter(|grant| is_relation(grant)).count() as i64;
-    let writing = public.iter().filter(|grant| grant.kind == "procedure").count() as i64;
-    let control = control.shows([
-        format!("{} in the matrix", show::of(grants.len() as i64, "privilege")),
-        format!("{} of the public on tables and views, {} on procedures", show::count(relations), show::count(writing)),
-    ]);
-    if relations + writing > 0 {
-        control.is(Verdict::NotMet, "the public has privileges on tables, views or procedures")
-    } else {
-        control.is(Verdict::Met, "the public has no privilege on a table, view or procedure")
+    let public = report.grants.iter().filter(|grant| grant.role == "PUBLIC").count() as i64;
+    let control = control.shows([format!(
+        "{} in the matrix, {} of them of the public",
+        show::of(report.grants.len() as i64, "privilege"),
+        show::count(public)
+    )]);
+    match (report.grants.len(), public) {
+        (0, _) => control.is(Verdict::NotEvidenced, "the matrix is empty"),
+        (_, 0) => control.is(Verdict::Met, "the public has no privilege on anything of the extension"),
+        _ => control.is(Verdict::NotMet, "the public has privileges"),
     }
-}
-
-fn is_relation(grant: &Grant) -> bool {
-    ["table", "view"].contains(&grant.kind.as_str())
 }
 
 pub fn roles(report: &Report) -> Control {
@@ -46,9 +38,10 @@ pub fn roles(report: &Report) -> Control {
         format!("{} of a login in a role of ours", show::of(granted, "membership")),
         format!("{}, who pass every check", show::of(superusers, "superuser")),
     ]);
-    let Some(grants) = &report.grants else {
-        return control.is(Verdict::NotEvidenced, "the access matrix is not in this version");
-    };
+    if report.grants.is_empty() {
+        return control.is(Verdict::NotEvidenced, "the matrix is empty");
+    }
+    let grants = &report.grants;
     let ours = |role: &str| role.starts_with("agent_backup_") || role == "PUBLIC";
     let mut others: Vec<&str> = grants.iter().map(|grant| grant.role.as_str()).filter(|role| !ours(role)).collect();
     others.sort_unstable();
@@ -70,9 +63,7 @@ pub fn movement(report: &Report, facts: &Facts) -> Control {
     let stored = facts.count(|backup| backup.status != crate::report::data::Status::Failed);
     let sealed = facts.count(|backup| backup.is_sealed);
     let control = control.shows([format!("{} backups of the period are sealed", show::share(sealed, stored))]);
-    let Some(copies) = &report.copies else {
-        return control.is(Verdict::NotEvidenced, "copies off-site are not in this version");
-    };
+    let copies = &report.copies;
     let count: i64 = copies.iter().filter(|copy| copy.status == "complete").map(|copy| copy.count).sum();
     let closed: i64 = copies.iter().filter(|copy| copy.status == "complete").map(|copy| copy.sealed).sum();
     let control = control.shows([format!("{} copies off-site are sealed", show::share(closed, count))]);
@@ -99,13 +90,9 @@ pub fn monitoring(report: &Report, facts: &Facts) -> Control {
         format!("{} of a table, {} found damage", show::of(checks, "check"), show::count(bad)),
         format!("{} of jobs, {} failed", show::of(runs, "run"), show::count(failed)),
     ]);
-    let broken = report.audit.as_ref().is_some_and(|audit| audit.chain.iter().any(|link| link.status != "ok"));
-    control = control.shows(
-        report
-            .audit
-            .iter()
-            .map(|_| format!("the chain of the audit log is {}", if broken { "broken" } else { "whole" })),
-    );
+    let broken = report.audit.chain.iter().any(|link| link.status != "ok");
+    let links = report.audit.chain.first().map(|_| if broken { "broken" } else { "whole" });
+    control = control.shows(links.map(|state| format!("the chain of the audit log is {state}")));
     if broken {
         return control.is(Verdict::NotMet, "the audit log was changed or has gaps");
     }

@@ -21,9 +21,7 @@ pub fn rights(html: &mut Html, page: &Page) {
         none: "No login is a superuser or a member of a role of the extension.",
     }
     .write(html);
-    let Some(grants) = &page.report.grants else {
-        return html.words("p", &[("class", "empty")], "The access matrix is not in this version of the extension.");
-    };
+    let grants = &page.report.grants;
     html.element("details", &[("open", "")], |html| {
         html.words("summary", &[], "The matrix of privileges");
         matrix(html, grants);
@@ -58,39 +56,36 @@ fn matrix(html: &mut Html, grants: &[Grant]) {
 }
 
 pub fn audit(html: &mut Html, page: &Page) {
-    match &page.report.audit {
-        None => html.words("p", &[("class", "empty")], "The audit log is not in this version of the extension."),
-        Some(audit) => {
-            let rows = audit.chain.iter().map(|link| {
-                vec![Cell::told(&link.check), Cell::Status(link.status.clone()), Cell::told(&link.details)]
-            });
-            Table {
-                id: "chain",
-                caption: "The chain of the audit log, checked when this page was made",
-                heads: &["Check", "Verdict", "Details"],
-                rows: rows.collect(),
-                total: None,
-                none: "The chain could not be checked.",
-            }
-            .write(html);
-            let rows = audit.acts.iter().map(|acts| {
-                let counts = [acts.ok, acts.failed, acts.denied].map(Cell::Count);
-                let mut row = vec![Cell::told(&acts.action)];
-                row.extend(counts);
-                row.push(Cell::Moment(acts.last_at));
-                row
-            });
-            Table {
-                id: "acts-table",
-                caption: "Acts of the period by what was done and how it ended",
-                heads: &["Act", "Done", "Failed", "Denied", "Last"],
-                rows: rows.collect(),
-                total: None,
-                none: "There was no act in the period.",
-            }
-            .write(html);
-        }
+    let audit = &page.report.audit;
+    let rows = audit
+        .chain
+        .iter()
+        .map(|link| vec![Cell::told(&link.check), Cell::Status(link.status.clone()), Cell::told(&link.details)]);
+    Table {
+        id: "chain",
+        caption: "The chain of the audit log, checked when this page was made",
+        heads: &["Check", "Verdict", "Details"],
+        rows: rows.collect(),
+        total: None,
+        none: "The chain could not be checked.",
     }
+    .write(html);
+    let rows = audit.acts.iter().map(|acts| {
+        let counts = [acts.ok, acts.failed, acts.denied].map(Cell::Count);
+        let mut row = vec![Cell::told(&acts.action)];
+        row.extend(counts);
+        row.push(Cell::Moment(acts.last_at));
+        row
+    });
+    Table {
+        id: "acts-table",
+        caption: "Acts of the period by what was done and how it ended",
+        heads: &["Act", "Done", "Failed", "Denied", "Last"],
+        rows: rows.collect(),
+        total: None,
+        none: "There was no act in the period.",
+    }
+    .write(html);
     jobs(html, page);
 }
 

@@ -30,7 +30,7 @@ use crate::{ident, journal_jobs, settings};
 
 pub use ending::let_go;
 pub use ledger::{failed, failed_with, note, object, set};
-pub use verify::{Line, verify};
+pub use verify::{Line, look, verify};
 
 /// What is about to be done, to what, and of which set. Neither a name nor a detail of it is data of a row or a secret.
 #[derive(Debug, Clone)]

@@ -23,6 +23,21 @@ pub struct Line {
 
 /// Proves the log, and writes down that it did. All is well where there is one line, which is ok.
 pub fn verify() -> Result<Vec<Line>> {
+    let (findings, head, entries) = prove()?;
+    if snapshot::read_only().is_none() {
+        let problems = findings.iter().map(|finding| finding.details.clone()).collect();
+        journal_audit::note_check(head.as_ref(), entries, problems)?;
+    }
+    Ok(lines(findings, head, entries))
+}
+
+/// The same without writing anything.
+pub fn look() -> Result<Vec<Line>> {
+    prove().map(|(findings, head, entries)| lines(findings, head, entries))
+}
+
+/// What is wrong with the log, its end, and how many entries it has.
+fn prove() -> Result<(Vec<Finding>, Option<Head>, u64)> {
     let mut anchors = journal_audit::noted_heads()?;
     anchors.extend(of_manifests()?);
     let mut chain = Chain::new(anchors);
@@ -36,15 +51,15 @@ pub fn verify() -> Result<Vec<Line>> {
         let details = format!("the trigger that keeps changes off \"{table}\" is gone, switched off or another one");
         findings.push(Finding { check: "guard", entry_id: last, details });
     }
-    if snapshot::read_only().is_none() {
-        let problems = findings.iter().map(|finding| finding.details.clone()).collect();
-        journal_audit::note_check(head.as_ref(), entries, problems)?;
-    }
+    Ok((findings, head, entries))
+}
+
+fn lines(findings: Vec<Finding>, head: Option<Head>, entries: u64) -> Vec<Line> {
     if findings.is_empty() {
-        return Ok(vec![well(head, entries)]);
+        return vec![well(head, entries)];
     }
     let line = |Finding { check, entry_id, details }| Line { check, is_ok: false, entry_id: Some(entry_id), details };
-    Ok(findings.into_iter().map(line).collect())
+    findings.into_iter().map(line).collect()
 }
 
 fn well(head: Option<Head>, entries: u64) -> Line {

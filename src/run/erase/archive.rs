@@ -22,7 +22,8 @@ pub fn run(targets: &Targets, acting: Option<&Acting>) -> Result<Vec<Place>> {
             let mut steps = vec![Step::Key(subject.column.clone())];
             steps.extend(subject.steps.iter().cloned());
             let of_row = Subject { column: "data".into(), steps };
-            let names = [archive_name(&target.table), target.table.qualified()].map(|name| crate::ident::literal(&name));
+            let names =
+                [archive_name(&target.table), target.table.qualified()].map(|name| crate::ident::literal(&name));
             let is_it = format!("{} = $1", targets::sql(&of_row, "data"));
             conditions.push(format!("(original_table IN ({}) AND {is_it})", names.join(", ")));
         }

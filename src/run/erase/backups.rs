@@ -8,8 +8,8 @@ use std::sync::Arc;
 use agent_backup_core::container::redo::Place;
 use agent_backup_core::container::{Blob, Container, ContainerError, Erasure, Manifest, Redo, patch, rewrite};
 use agent_backup_core::crypt;
-use agent_backup_core::store::{Directory, DirectoryLock, StagedFile};
 use agent_backup_core::plan::names::Form;
+use agent_backup_core::store::{Directory, DirectoryLock, StagedFile};
 use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, Result};
@@ -20,8 +20,8 @@ use crate::run::erase::search::{self, Found};
 use crate::run::erase::settle::{self, Hold};
 use crate::run::erase::targets::Targets;
 use crate::run::erase::{pending, resealed};
-use crate::run::source::{Location, Source};
 use crate::run::shelf::Shelf;
+use crate::run::source::{Location, Source};
 use crate::run::{blob, place, publish};
 use crate::server::failpoint;
 use crate::server::subtransaction::attempt;
@@ -96,7 +96,8 @@ fn one(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut Acting)
 fn open(listed: &Listed, directory: &Directory, file: File) -> Result<Source> {
     let shown = directory.path().join(&listed.file_name).display().to_string();
     let stored: Blob = Arc::new(file);
-    let container = Container::open(blob::opened(stored.clone(), &shown)?).map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
+    let container = Container::open(blob::opened(stored.clone(), &shown)?)
+        .map_err(|problem| Error::Damaged { file: shown.clone(), problem })?;
     if !crate::run::source::is_listed(&container, listed) {
         return Err(Error::Swapped { file: shown, backup: listed.backup_id.clone() });
     }
@@ -156,12 +157,7 @@ fn change(
         new_manifest_sha256: sha256_hex(&manifest_bytes),
         old_bytes,
         new_bytes,
-        manifest: Place {
-            offset: 0,
-            length: manifest_bytes.len() as u64,
-            at,
-            sha256: sha256_hex(&manifest_bytes),
-        },
+        manifest: Place { offset: 0, length: manifest_bytes.len() as u64, at, sha256: sha256_hex(&manifest_bytes) },
         ranges,
     };
     let end = redo.size();
@@ -236,7 +232,11 @@ fn rows(listed: &Listed, found: &Found, action: &'static str, written: Option<&W
         details.push(format!("{} of {} chunks were read", found.chunks_read, found.chunks));
     }
     if written.is_some_and(|written| written.chunks.is_none()) {
-        let why = if Form::of(&listed.file_name) == Form::Sealed { "it is encrypted" } else { "the new bytes had no room in place" };
+        let why = if Form::of(&listed.file_name) == Form::Sealed {
+            "it is encrypted"
+        } else {
+            "the new bytes had no room in place"
+        };
         details.push(format!("the whole file is written anew: {why}"));
     }
     let action = if found.rows == 0 { "nothing" } else { action };

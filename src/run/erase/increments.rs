@@ -46,7 +46,11 @@ pub fn erase(targets: &Targets, acting: &mut Acting) -> Result<Vec<Place>> {
             check_for_interrupts!();
             let Some(file) = whole::hold(&directory, &manifest.file)? else {
                 let object = directory.path().join(&manifest.file).display().to_string();
-                places.push(Place::left(PLACE, object, "another session reads it, or this one has changed it already".into()));
+                places.push(Place::left(
+                    PLACE,
+                    object,
+                    "another session reads it, or this one has changed it already".into(),
+                ));
                 continue;
             };
             let plain = whole::plain(&file.stored)?;
@@ -105,6 +109,11 @@ fn own(directory: &Directory, targets: &Targets, places: &mut Vec<Place>) -> Res
             Some((stem, true)) => {
                 let beside = names::incremental_manifest(stem);
                 match Increment::parse(&whole::stored(directory, &beside)?) {
+                    Ok(manifest) if manifest.encryption.is_some() && !subjects(&manifest, targets).is_empty() => {
+                        let object = directory.path().join(&manifest.file).display().to_string();
+                        let why = "it is encrypted, and not looked into: it goes with the backup that it extends";
+                        places.push(Place::left(PLACE, object, why.to_owned()));
+                    }
                     Ok(manifest) if !subjects(&manifest, targets).is_empty() => own.push((beside, manifest)),
                     Ok(_) => (),
                     Err(error) => {

@@ -35,8 +35,11 @@ pub fn count(targets: &Targets) -> Result<Vec<Place>> {
             if conditions.is_empty() {
                 return Ok(0);
             }
-            let text =
-                format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", target.table.qualified(), conditions.join(" OR "));
+            let text = format!(
+                "SELECT pg_catalog.count(*) FROM {} WHERE {}",
+                target.table.qualified(),
+                conditions.join(" OR ")
+            );
             let rows = Statement::reading(&text, journal::owner()?, live.owner).rows()?;
             let count = rows.into_iter().flatten().next().flatten().and_then(|count| count.parse().ok());
             Ok(count.unwrap_or(0_u64))

@@ -16,7 +16,13 @@ use crate::server::failpoint;
 use crate::{journal_encryption, journal_erasures};
 
 /// None where nobody says for whom to seal it.
-pub fn change(source: &Source, listed: &Listed, opened: &Opened, found: &Found, note: Erasure) -> Result<Option<Written>> {
+pub fn change(
+    source: &Source,
+    listed: &Listed,
+    opened: &Opened,
+    found: &Found,
+    note: Erasure,
+) -> Result<Option<Written>> {
     let files = journal_encryption::files_of_backup(&listed.set_name, &listed.backup_id)?;
     let Some(recipients) = keys::recipients(&files)? else { return Ok(None) };
     let directory = &opened.directory;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use agent_backup_core::codec::{CsvFields, Projection};
+use agent_backup_core::plan::names::Form;
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::stream::{Compressor, RowDigest};
 use pgrx::check_for_interrupts;
@@ -40,17 +41,15 @@ fn run(targets: &Targets, mut acting: Option<&mut Acting>) -> Result<Vec<Place>>
     Ok(places)
 }
 
-fn one(
-    sealed: &SealedFile,
-    targets: &Targets,
-    shapes: &[TrackedShape],
-    acting: Option<&mut Acting>,
-) -> Result<Place> {
+fn one(sealed: &SealedFile, targets: &Targets, shapes: &[TrackedShape], acting: Option<&mut Acting>) -> Result<Place> {
     let path = Path::new(&sealed.path);
     let unusable = || Error::Manifest { file: sealed.path.clone(), reason: "it is no path of a file".into() };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(unusable());
     };
+    if Form::of(name) == Form::Sealed {
+        return Ok(Place::left(PLACE, sealed.path.clone(), "it is encrypted, and is not looked through".into()));
+    }
     let directory = place::for_reading(parent)?;
     let held = match acting.is_some() {
         true => {
@@ -59,7 +58,11 @@ fn one(
             }
             let held = whole::hold(&directory, name)?;
             let Some(held) = held else {
-                return Ok(Place::left(PLACE, sealed.path.clone(), "another session reads it, or this one has changed it already".into()));
+                return Ok(Place::left(
+                    PLACE,
+                    sealed.path.clone(),
+                    "another session reads it, or this one has changed it already".into(),
+                ));
             };
             Some(held)
         }
@@ -89,11 +92,7 @@ fn one(
 
 /// The file without the values of the person, how many entries had some, and the digest of its rows. None where it is no
 /// such file.
-fn without(
-    plain: &[u8],
-    targets: &Targets,
-    shapes: &[TrackedShape],
-) -> Option<(Vec<u8>, u64, RowDigest)> {
+fn without(plain: &[u8], targets: &Targets, shapes: &[TrackedShape]) -> Option<(Vec<u8>, u64, RowDigest)> {
     let lines = whole::rows(Format::Csv, plain);
     let (header, rows) = lines.split_first()?;
     let mut fields = CsvFields::default();
@@ -111,9 +110,9 @@ fn without(
     for row in rows {
         fields.read(row).ok()?;
         let number = |place: usize| std::str::from_utf8(fields.get(place)?).ok()?.parse::<i64>().ok();
-        let known = shapes.iter().find(|known| {
-            number(tracked) == Some(known.tracked_id.into()) && number(shape) == Some(known.shape_id)
-        });
+        let known = shapes
+            .iter()
+            .find(|known| number(tracked) == Some(known.tracked_id.into()) && number(shape) == Some(known.shape_id));
         let start = out.len();
         let is_it = known.is_some_and(|known| {
             let logged = known.logged(fields.get(image), fields.get(old_columns), fields.get(old_values));

@@ -154,7 +154,11 @@ pub fn index_archive(oid: pg_sys::Oid, subjects: &[String]) -> Result<()> {
     for text in subjects {
         let subject = parse(text)?;
         let name = format!("archive_rows_{}", &sha256_hex(text.as_bytes())[..16]);
-        let expression = if subject.steps.is_empty() { ident::quote(&subject.column) } else { sql(&subject, &ident::quote(&subject.column)) };
+        let expression = if subject.steps.is_empty() {
+            ident::quote(&subject.column)
+        } else {
+            sql(&subject, &ident::quote(&subject.column))
+        };
         journal_archive::index(&name, &expression)?;
     }
     Ok(())

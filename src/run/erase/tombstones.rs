@@ -7,8 +7,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use agent_backup_core::codec::{CsvFields, split};
 use agent_backup_core::codec::subject::Subject;
+use agent_backup_core::codec::{CsvFields, split};
 use agent_backup_core::container::search::Look;
 use agent_backup_core::container::tombstone::{Seal, Tombstone};
 use agent_backup_core::plan::Format;

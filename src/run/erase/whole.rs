@@ -90,12 +90,7 @@ pub fn replace(
         new_manifest_sha256: sha256_hex(new),
         old_bytes: held.stored.len() as u64,
         new_bytes: length,
-        manifest: Place {
-            offset: 0,
-            length: beside.bytes.len() as u64,
-            at: length,
-            sha256: sha256_hex(&beside.bytes),
-        },
+        manifest: Place { offset: 0, length: beside.bytes.len() as u64, at: length, sha256: sha256_hex(&beside.bytes) },
         ranges: vec![Place { offset: 0, length, at: 0, sha256: sha256_hex(new) }],
     };
     let end = redo.size();

@@ -12,9 +12,9 @@ use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
 use crate::journal_encryption::{self, Held};
-use crate::run::reseal::Place;
+use crate::run::reseal::{Place, require_unchanged};
 use crate::run::verify::content;
-use crate::run::{backup, blob, publish, removal};
+use crate::run::{blob, outcome, publish, removal};
 use crate::server::failpoint;
 
 /// Writes a backup anew for these recipients; where its container is from the commit on, and what was proved.
@@ -22,6 +22,7 @@ pub fn reseal(place: &Place, held: &Held, recipients: &Recipients) -> Result<(St
     let directory = &place.directory;
     let shown = |file: &str| directory.path().join(file).display().to_string();
     let path = shown(&held.file_name);
+    require_unchanged(directory, &held.file_name)?;
     let damaged = |problem| Error::Damaged { file: path.clone(), problem };
     let plain = blob::opened(blob::of_file(directory, &held.file_name)?, &path)?;
     let container = Container::open(plain).map_err(damaged)?;
@@ -73,7 +74,7 @@ pub fn reseal(place: &Place, held: &Held, recipients: &Recipients) -> Result<(St
 /// The same manifest, of a file for other keys.
 fn manifest(of: &Manifest, recipients: &Recipients) -> Manifest {
     let mut manifest = Manifest { encryption: Some(Encryption::of(recipients)), ..of.clone() };
-    backup::withhold_errors(&mut manifest.members);
+    outcome::withhold_errors(&mut manifest.members);
     manifest
 }
 

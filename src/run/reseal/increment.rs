@@ -11,7 +11,7 @@ use pgrx::check_for_interrupts;
 
 use crate::error::{EncryptionError, Error, Result};
 use crate::ident::TableName;
-use crate::run::reseal::{KEEP, Place, Resealed, done, plan};
+use crate::run::reseal::{KEEP, Place, Resealed, done, plan, require_unchanged};
 use crate::run::sealing::{self, Out};
 use crate::run::{blob, keys, place, publish, removal};
 use crate::server::subtransaction::attempt;
@@ -89,6 +89,7 @@ fn of_stem(
 fn reseal(set: &str, place: &Place, stem: &str, old: Increment, recipients: &Recipients) -> Result<(String, String)> {
     let directory = &place.directory;
     let shown = |file: &str| directory.path().join(file).display().to_string();
+    require_unchanged(directory, &old.file)?;
     let stored = blob::of_file(directory, &old.file)?;
     if hash(&stored)? != old.file_sha256 {
         return Err(changed(stem, "its rows do not fit its SHA-256"));

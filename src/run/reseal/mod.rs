@@ -15,9 +15,10 @@ use agent_backup_core::plan::names::Form;
 use agent_backup_core::store::{Directory, DirectoryLock};
 use pgrx::check_for_interrupts;
 
-use crate::error::{Error, Result};
+use crate::error::{EncryptionError, Error, Result};
 use crate::journal_encryption::{self, Held};
-use crate::run::{keys, place, source};
+use crate::run::erase::{pending, settle};
+use crate::run::{keys, place, removal, source};
 use crate::server::lock::SetLock;
 use crate::server::subtransaction::{Failure, attempt, is_for_the_call};
 use crate::server::{privilege, snapshot};
@@ -33,6 +34,15 @@ pub struct Resealed {
     pub before: Vec<String>,
     pub after: Vec<String>,
     pub details: String,
+}
+
+/// Refuses a file that this transaction changes already, by an erasure or by sealing it anew.
+fn require_unchanged(directory: &Directory, file: &str) -> Result<()> {
+    if pending::changes(directory, file) || removal::is_going(directory, file) || removal::is_coming(directory, file) {
+        let file = directory.path().join(file).display().to_string();
+        return Err(EncryptionError::Changing { file }.into());
+    }
+    Ok(())
 }
 
 /// A directory that files are written to, held alone.
@@ -89,6 +99,8 @@ fn of_backup(
     let work = || {
         if !places.contains_key(&held.directory) {
             let (directory, lock) = place::to_remove(Path::new(&held.directory), set)?;
+            settle::directory(&directory)?;
+            recover::run(&directory)?;
             places.insert(held.directory.clone(), Place { directory, lock });
         }
         let missing = || Error::Internal { object: "directory", reason: "it was not opened".into() };
