@@ -9,7 +9,11 @@ const ERASE: &str = "NULL, 'canary.person@example.org', 'request 1', 's', confir
 fn sum(db: &Database, place: &str) -> i64 {
     let erased = erase(&mut db.client(), ERASE).unwrap();
     assert!(erased.iter().all(|row| row.action != "left"), "{erased:?}");
-    summed(&erased).iter().filter(|(name, action, _)| name == place && action == "erased").map(|(_, _, rows)| rows).sum()
+    summed(&erased)
+        .iter()
+        .filter(|(name, action, _)| name == place && action == "erased")
+        .map(|(_, _, rows)| rows)
+        .sum()
 }
 
 #[test]
@@ -21,12 +25,15 @@ fn the_log_of_changes_forgets_the_person() {
         "UPDATE t SET note = 'one' WHERE id <= 10; UPDATE t SET email = 'new@example.org', data = '{{}}' WHERE id = 7;
          INSERT INTO t VALUES (5000, '{CANARY}', 'x', NULL); DELETE FROM t WHERE email = '{CANARY}' OR id = 9"
     ));
-    let held = format!("SELECT count(*) FROM agent_backup.change_log WHERE image LIKE '%{CANARY}%' OR old_values LIKE '%{CANARY}%'");
+    let held = format!(
+        "SELECT count(*) FROM agent_backup.change_log WHERE image LIKE '%{CANARY}%' OR old_values LIKE '%{CANARY}%'"
+    );
     assert!(one::<i64>(&mut db.client(), &held) > 0);
     assert_eq!(sum(&db, "change log"), 5);
     assert_eq!(one::<i64>(&mut db.client(), &held), 0);
     // Other rows are in it as they were.
-    let other = "SELECT count(*) FROM agent_backup.record_history('t', '9') h WHERE h.old_row->>'email' = 'p9@example.org'";
+    let other =
+        "SELECT count(*) FROM agent_backup.record_history('t', '9') h WHERE h.old_row->>'email' = 'p9@example.org'";
     assert!(one::<i64>(&mut db.client(), other) > 0);
     assert_eq!(files_with(db.backup_dir(), CANARY).len(), 0, "the baseline backup is looked through, too");
     assert_no_trash(&db, &[]);
@@ -66,7 +73,11 @@ fn the_archive_forgets_the_person_and_a_plain_delete_uses_an_index() {
     assert_eq!(sum(&db, "archive"), 2);
     assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM agent_training_archive"), 99_999);
     db.run("UPDATE agent_training_archive SET data = data || '{\"customer_email\": \"c@example.org\"}' WHERE original_id = '77'");
-    let plan = lines(&mut db.client(), "EXPLAIN DELETE FROM agent_training_archive WHERE data->>'customer_email' = 'c@example.org'").join("\n");
+    let plan = lines(
+        &mut db.client(),
+        "EXPLAIN DELETE FROM agent_training_archive WHERE data->>'customer_email' = 'c@example.org'",
+    )
+    .join("\n");
     assert!(plan.contains("Index Scan") && !plan.contains("Seq Scan on archive_rows"), "{plan}");
     db.run("DELETE FROM agent_training_archive WHERE data->>'customer_email' = 'c@example.org'");
     assert_eq!(one::<i64>(&mut db.client(), "SELECT count(*) FROM agent_training_archive WHERE original_id = '77'"), 0);
@@ -84,7 +95,10 @@ fn files_of_incrementals_forget_the_person() {
     assert_eq!(files_with(&below, CANARY).len(), 0);
     assert_eq!(files_with(&below, "p8@example.org").len(), 1);
     let manifest = std::fs::read_dir(&below).unwrap().map(|file| file.unwrap().path());
-    let manifest = manifest.into_iter().find(|path| path.to_string_lossy().contains("metadata") || path.extension().is_some_and(|e| e == "json")).unwrap();
+    let manifest = manifest
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("metadata") || path.extension().is_some_and(|e| e == "json"))
+        .unwrap();
     let text: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
     assert_eq!(text["rows"], 19, "{manifest:?}");
     assert_no_trash(&db, &[]);
