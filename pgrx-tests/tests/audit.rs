@@ -582,13 +582,13 @@ fn on_a_standby_entries_wait_until_it_is_promoted() {
     let standby = cluster.create_standby();
     let mut there = standby.client(db.name());
     there.batch_execute("SELECT agent_backup.diff('t', set_name => 's')").unwrap();
-    fails(&mut there, "SELECT agent_backup.backup('s')");
+    fails(&mut there, "SELECT agent_backup.create_set('z')");
     assert_eq!(pending(&standby).len(), 2);
     there.batch_execute("SELECT pg_promote()").unwrap();
     there.batch_execute("SELECT agent_backup.create_set('x')").unwrap();
     assert_eq!(
         lines(&mut there, TOLD),
-        ["backup||s|ok|", "diff|t|s|ok|", "backup||s|failed|25006", "create_set||x|ok|"]
+        ["backup||s|ok|", "diff|t|s|ok|", "create_set||z|failed|25006", "create_set||x|ok|"]
     );
     assert_eq!(lines(&mut there, CHAIN), ["chain|ok"]);
     assert_eq!(pending(&standby), [""; 0]);
