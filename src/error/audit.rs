@@ -11,6 +11,8 @@ pub enum AuditError {
     NoTrigger { reason: &'static str },
     #[error("extension \"agent_backup\" cannot be dropped without CASCADE: it keeps {}", kept.join(", "))]
     StillKept { kept: Vec<String> },
+    #[error("extension \"agent_backup\" of this database is older than its library")]
+    NotUpdated,
 }
 
 impl AuditError {
@@ -19,6 +21,7 @@ impl AuditError {
         match self {
             AuditError::AppendOnly { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             AuditError::StillKept { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            AuditError::NotUpdated => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             AuditError::NoTrigger { .. } => Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
         }
     }
@@ -34,6 +37,7 @@ impl AuditError {
                 "Dump the database first, then: DROP EXTENSION agent_backup CASCADE; backup files stay on disk, the rest is lost."
                     .into(),
             ),
+            AuditError::NotUpdated => Some("Ask a superuser to run: ALTER EXTENSION agent_backup UPDATE;".into()),
             AuditError::NoTrigger { .. } => None,
         }
     }

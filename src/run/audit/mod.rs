@@ -23,10 +23,10 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgTryBuilder, pg_sys};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{AuditError, Error, Result};
 use crate::server::subtransaction::report_of;
 use crate::server::{encoding, message, sql};
-use crate::{ident, journal_jobs, settings};
+use crate::{ident, journal_audit, journal_jobs, settings};
 
 pub use ending::let_go;
 pub use ledger::{failed, failed_with, note, object, set};
@@ -66,6 +66,9 @@ pub fn audited<T>(act: Act, work: impl FnOnce() -> Result<T>) -> std::result::Re
 pub fn act<T>(act: Act, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if is_install_script() {
         return work();
+    }
+    if !journal_audit::is_there() {
+        return Err(AuditError::NotUpdated.into());
     }
     ending::listen();
     let begun = Instant::now();
