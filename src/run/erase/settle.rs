@@ -65,9 +65,12 @@ pub fn follow(
     file: &File,
 ) -> std::result::Result<(), Failed> {
     plan.apply(source, file)?;
-    let mut staged = directory.stage("metadata")?;
-    staged.append(&plan.manifest_bytes(source)?)?;
-    staged.publish_over(&plan.manifest_file)?;
+    // A day of the log has none.
+    if !plan.manifest_file.is_empty() {
+        let mut staged = directory.stage("metadata")?;
+        staged.append(&plan.manifest_bytes(source)?)?;
+        staged.publish_over(&plan.manifest_file)?;
+    }
     Ok(directory.remove(&redo_name(&plan.file))?)
 }
 
