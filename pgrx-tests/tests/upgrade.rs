@@ -39,7 +39,7 @@ const FILLED: &str = r#"
     INSERT INTO agent_backup.sets (set_name, formats, keep_daily) VALUES ('s', '{csv,json}', 3);
     INSERT INTO agent_backup.set_tables (set_name, schema_name, table_name, ordinal, row_filter, defined_by) VALUES ('s', 'public', 't', 1, 'id > 0', 'postgres');
     UPDATE agent_backup.sets SET seeded = false, keep_weekly = 9 WHERE set_name = 'agent_sdk';
-    INSERT INTO agent_backup.marks (mark_name) VALUES ('m');
+    INSERT INTO agent_backup.marks (mark_name, snapshot) VALUES ('m', pg_current_snapshot());
     INSERT INTO agent_training_archive (original_table, original_id, data) VALUES ('t', '1', '{"id": 1}');
     INSERT INTO backup_verification_log (backup_date, table_name, verification_status) VALUES ('2025-10-12', 't', 'success');
     INSERT INTO agent_backup.job_runs (set_name, job, status, started_at, finished_at, summary, pid, run_by) VALUES ('s', 'daily', 'success', now(), now(), 'done', 1, 'postgres');
