@@ -147,20 +147,27 @@ FROM agent_backup.rpo_rto_report WHERE set_name = 'agent_sdk';
 
 SELECT item, status, left(evidence, 46) AS evidence FROM agent_backup.checklist WHERE set_name = 'agent_sdk';
 
-\echo '=== 20. A customer asks to be forgotten: where is she, gone from everywhere, and gone for good.'
+\echo '=== 20. A customer asks to be forgotten: found everywhere, erased everywhere, and gone for good.'
 
 SELECT agent_backup.set_subject_columns('agent_sdk', 'agent_approvals', '{customer_email}') AS names_persons_in;
-SELECT backup_id AS older FROM agent_backup.backups WHERE set_name = 'agent_sdk' AND status = 'complete' ORDER BY started_at LIMIT 1 \gset
-SELECT customer_email AS customer FROM agent_backup.read_backup(NULL::agent_approvals, :'older') AS r
+SELECT backup_id AS older FROM agent_backup.backups
+WHERE set_name = 'agent_sdk' AND status = 'complete' ORDER BY started_at LIMIT 1 \gset
+SELECT customer_email AS customer
+FROM agent_backup.read_backup(NULL::agent_approvals, :'older') AS r
 WHERE customer_email IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1 \gset
 -- The application's part.
 DELETE FROM agent_approvals WHERE customer_email = :'customer';
 SELECT place, count(*) AS places, sum(row_count) AS row_count, action
-FROM agent_backup.erase_subject('customer_email', :'customer', 'request of the customer', confirm => true)
+FROM agent_backup.erase_subject('customer_email', :'customer',
+                                'request of the customer', confirm => true)
 GROUP BY place, action ORDER BY place, action;
-SELECT status, rows_removed, files_rewritten, files_left, left(certificate->>'erased_at', 10) AS erased, jsonb_array_length(certificate->'not_reachable') AS not_reachable
+SELECT status, rows_removed, files_rewritten, files_left,
+       left(certificate->>'erased_at', 10) AS erased,
+       jsonb_array_length(certificate->'not_reachable') AS not_reachable
 FROM agent_backup.erasure_log ORDER BY erased_at DESC LIMIT 1;
 -- An older backup comes back, and the customer does not.
-SELECT table_name, action, row_count FROM agent_backup.restore_table('agent_approvals', :'older', mode => 'missing_only', confirm => true)
+SELECT table_name, action, row_count
+FROM agent_backup.restore_table('agent_approvals', :'older', mode => 'missing_only',
+                                confirm => true)
 WHERE row_count IS NOT NULL;
 SELECT count(*) AS rows_of_the_customer FROM agent_approvals WHERE customer_email = :'customer';

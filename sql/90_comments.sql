@@ -73,7 +73,7 @@ COMMENT ON FUNCTION agent_backup.verify_offsite IS 'Proves that the copies of a 
 COMMENT ON FUNCTION agent_backup.prune_offsite IS 'Removes the copies that the numbers of their destination do not keep; says which unless confirm => true';
 COMMENT ON FUNCTION agent_backup.upload IS 'Sends to the destinations of a set what is not there yet: backups, incrementals, records of erasures. One row per object with what became of it';
 COMMENT ON FUNCTION agent_backup.verify_audit_log IS 'Proves the log of acts: every entry as it was written, none missing, and the heads that backups and verifications noted in it. One row chain, ok when all is well, else a row for each finding';
-COMMENT ON FUNCTION agent_backup.note_act IS 'Notes what a function of the extension that is written in SQL did; for the extension itself';
+COMMENT ON FUNCTION agent_backup.note_act IS 'Part of the log of acts: notes what a function of the extension that is written in SQL did; for the extension itself';
 
 -- At the very end, when all is there: who may use it, see sql/99_access.sql.
 SELECT agent_backup.grant_access();

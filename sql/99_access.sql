@@ -50,7 +50,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
     SELECT 'relation', r, '{}' FROM unnest('{
         erasures, tombstones, erased_backups, archive_rows, agent_training_archive, change_log, row_shapes, this_home}'::text[]) AS r
 $fn$;
-COMMENT ON FUNCTION agent_backup.access_rules() IS 'Which roles may call a function of the extension or read a table or view of it';
+COMMENT ON FUNCTION agent_backup.access_rules() IS 'Part of access_matrix: which roles may call a function of the extension or read a table or view of it';
 
 CREATE FUNCTION agent_backup.grant_access() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $fn$
@@ -94,7 +94,7 @@ BEGIN
     END IF;
 END
 $fn$;
-COMMENT ON FUNCTION agent_backup.grant_access() IS 'Makes the grants of access_rules(), and takes all others from its roles and PUBLIC; for the extension itself';
+COMMENT ON FUNCTION agent_backup.grant_access() IS 'Part of the installation: makes the grants of access_rules(), and takes all others from its roles and PUBLIC; for the extension itself';
 
 CREATE VIEW agent_backup.access_matrix AS
 WITH object AS (

@@ -163,6 +163,8 @@ fn a_cancelled_session_is_in_no_transaction_and_holds_no_lock() {
         kill_backend(pid, Signal::SIGINT);
         let (mut client, outcome) = run.join().unwrap();
         assert_eq!(sqlstate(&outcome.unwrap_err()), "57014", "{step}");
+        // Who gets an error gets it before its transaction has ended.
+        client.simple_query("SELECT").unwrap();
         let query = format!(
             "SELECT (SELECT state FROM pg_stat_activity WHERE pid = {pid}), count(*) FROM pg_locks WHERE pid = {pid}"
         );

@@ -180,6 +180,29 @@ fn an_auditor_an_operator_and_a_superuser_have_it_and_nobody_else() {
 }
 
 #[test]
+fn acts_are_counted_by_how_they_ended_and_the_chain_is_checked() {
+    let db = database();
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY); SELECT agent_backup.create_set('s'), agent_backup.add_table('s', 't')",
+    );
+    db.run("SELECT agent_backup.backup('s')");
+    refused(&mut db.client(), "SELECT agent_backup.pin('nosuch')");
+    let call = "SELECT agent_backup.evidence_report(to_time => now() + interval '1 hour')";
+    let page: String = one(&mut db.client(), call);
+    let acts = "SELECT action, count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'failed'),
+        count(*) FILTER (WHERE status = 'denied') FROM agent_backup.audit_log GROUP BY 1 ORDER BY 1";
+    assert_table(&mut db.client(), &page, "acts-table", &[0, 1, 2, 3], acts);
+    let count: i64 = one(&mut db.client(), "SELECT count(*) FROM agent_backup.audit_log");
+    assert_eq!(numbers(&page)["acts"], count);
+    assert!(count > 3, "{count}");
+    assert_eq!(columns(rows(&page, "chain"), &[0, 1]), [["chain", "\u{2713} ok"]]);
+    let objects = "SELECT count(*) FROM (SELECT DISTINCT object_name, object_kind FROM agent_backup.access_matrix) o";
+    let objects: i64 = one(&mut db.client(), objects);
+    assert_eq!(rows(&page, "matrix").len() as i64, objects);
+    assert_no_trash(&db, &[]);
+}
+
+#[test]
 fn a_period_is_from_one_moment_to_a_later_one() {
     let db = database();
     let mut client = db.client();

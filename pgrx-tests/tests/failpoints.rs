@@ -87,8 +87,23 @@ fn every_step_that_the_source_names_is_tried_here() {
     }
     named.sort();
     named.dedup();
-    // In restore_faults.rs, drill.rs, undo.rs, incremental.rs and prune_faults.rs.
-    let elsewhere = ["applied", "archived", "drill", "prune", "pruned", "restore", "staged", "undone"];
+    // In restore_faults.rs, drill.rs, undo.rs, incremental.rs, prune_faults.rs, erase_crash.rs and reseal.rs.
+    let elsewhere = [
+        "applied",
+        "archived",
+        "drill",
+        "erase_file",
+        "erase_publish",
+        "erase_published",
+        "erase_record",
+        "prune",
+        "pruned",
+        "reseal",
+        "resealed",
+        "restore",
+        "staged",
+        "undone",
+    ];
     named.retain(|step| !elsewhere.contains(&step.as_str()));
     assert_eq!(named, ["manifest", "publish", "publish_manifest", "scan", "snapshot"]);
 }

@@ -115,6 +115,7 @@ fn a_damaged_file_is_not_sent_and_the_others_are() {
     assert!(sent[1..].iter().all(|line| line.starts_with("uploaded ")), "{sent:?}");
     assert_eq!(store().keys(&below(&db)).len(), 2);
     assert_eq!(copies(&db).len(), 2);
+    // The older one of the day goes in its place.
     assert!(copies(&db)[1].starts_with("failed f object"), "{:?}", copies(&db));
 }
 
@@ -234,4 +235,27 @@ fn no_secret_is_in_a_log_a_view_or_an_error() {
         let all = lines(&mut client, &format!("SELECT t::text FROM agent_backup.{table} t"));
         assert!(!all.join("\n").contains(SECRET), "{table}");
     }
+}
+
+#[test]
+fn a_copy_gives_way_to_the_same_backup_without_an_erased_person() {
+    let (db, _) = with_destination();
+    let mut client = db.client();
+    backup(&mut client).unwrap();
+    upload(&mut client);
+    client.batch_execute("SELECT agent_backup.set_subject_columns('s', 't1', '{a}')").unwrap();
+    let erase = "SELECT agent_backup.erase_subject('a', md5('a7'), 'a request', set_name => 's', confirm => true)";
+    client.batch_execute(erase).unwrap();
+    let sent = upload(&mut client);
+    let replaced = sent.iter().filter(|line| line.starts_with("uploaded ") && line.contains(&date())).count();
+    assert!(replaced >= 2 && !sent.iter().any(|line| line.starts_with("failed")), "{sent:?}");
+    let day = date();
+    for name in [format!("s_backup_{day}.tar.gz"), format!("metadata_{day}.json")] {
+        let there = store().path(&format!("{}/{name}", below(&db)));
+        assert!(same_file(&there, &db.backup_dir().join("s").join(&name)), "{name}");
+    }
+    assert_eq!(
+        lines(&mut client, "SELECT DISTINCT status FROM agent_backup.verify_offsite('s', level => 'read')"),
+        ["ok"]
+    );
 }

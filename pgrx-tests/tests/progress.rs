@@ -6,7 +6,7 @@ use agent_backup_suite::{
     Database, Set, Signal, assert_clean, backup, begun, database, kill_backend, statuses, wait_for_pause, wait_until,
 };
 
-const ROWS: i64 = 60_000;
+const ROWS: i64 = 200_000;
 
 /// Rows of the view in this database.
 fn shown(client: &mut postgres::Client) -> Vec<(String, String, i64, i64, i64)> {

@@ -98,6 +98,8 @@ fn a_backup_whose_commit_fails_is_adopted() {
     let mut client = db.client();
     client.batch_execute("BEGIN; INSERT INTO child VALUES (1); SELECT agent_backup.backup('s')").unwrap();
     fails_with(client.batch_execute("COMMIT"), "23503");
+    // Who gets an error gets it before its transaction has ended.
+    client.simple_query("SELECT").unwrap();
     assert_eq!((listed(&db), files(&db).len()), (0, 2));
     assert_eq!(reconcile(&db).len(), 1);
     assert_eq!(listed(&db), 1);

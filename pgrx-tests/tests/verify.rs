@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
     Cluster, Database, Options, Set, Signal, assert_clean, assert_no_trash, backup, begun, database, fails_with,
-    kill_backend, lines, one, refused, sqlstate, trash, wait_until,
+    kill_backend, lines, one, refused, sqlstate, wait_until,
 };
 use postgres::NoTls;
 
@@ -206,7 +206,7 @@ fn a_cancel_ends_a_verification_within_a_second_and_leaves_nothing() {
             assert_eq!(sqlstate(&error), "57014");
             cancelled += 1;
         }
-        assert_eq!(trash(&db, &[]), Vec::<String>::new());
+        assert_no_trash(&db, &[]);
         // Its threads are gone, too.
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
         assert_eq!(threads, 1);

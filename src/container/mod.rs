@@ -39,6 +39,8 @@ pub use writer::{ContainerWriter, Written};
 pub const MANIFEST_NAME: &str = "manifest.json";
 
 #[cfg(test)]
+mod patch_memory;
+#[cfg(test)]
 mod patch_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Erasing rows from containers in memory: what comes out is, row for row, what a backup without them would be.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Mutex;
 
 use chrono::DateTime;
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{ColumnInfo, Member};
-use super::redo::{Place, Target};
+use super::patch_memory::Memory;
+use super::redo::Place;
 use super::search::{Look, candidates};
 use super::tests::manifest;
 use super::*;
@@ -144,55 +145,6 @@ fn erase(bytes: &[u8], rows: Vec<u64>) -> (Vec<u8>, bool) {
             (applied, true)
         }
         None => (rewrite(&container, &erased, note(), None, Vec::new()).unwrap().out, false),
-    }
-}
-
-/// A file in memory, which can stop working.
-struct Memory {
-    bytes: Mutex<Vec<u8>>,
-    left: Mutex<usize>,
-}
-
-impl ReadAt for Memory {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.bytes.lock().unwrap().read_at(offset, buffer)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
-}
-
-impl Memory {
-    fn spend(&self) -> io::Result<()> {
-        let mut left = self.left.lock().unwrap();
-        *left = left.checked_sub(1).ok_or(io::ErrorKind::Other)?;
-        Ok(())
-    }
-}
-
-impl Target for Memory {
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.bytes.lock().unwrap();
-        let end = offset as usize + bytes.len();
-        if file.len() < end {
-            file.resize(end, 0);
-        }
-        // A write that dies may have written a part.
-        let whole = self.spend();
-        let count = if whole.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        file[offset as usize..][..count].copy_from_slice(&bytes[..count]);
-        whole
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.spend()
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.spend()?;
-        self.bytes.lock().unwrap().resize(bytes as usize, 0);
-        Ok(())
     }
 }
 

@@ -112,7 +112,7 @@ fn lengthen(bytes: usize, out: &mut Vec<u8>) -> bool {
 
 /// Puts raw blocks of no bytes, three bytes each, behind a frame's header.
 fn empty_blocks(bytes: usize, at: usize, out: &mut Vec<u8>) -> bool {
-    let fits = bytes % 3 == 0 && at <= out.len();
+    let fits = bytes.is_multiple_of(3) && at <= out.len();
     if fits {
         out.splice(at..at, std::iter::repeat_n(0, bytes));
     }

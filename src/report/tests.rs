@@ -58,15 +58,10 @@ fn all_named(evil: &str) -> Report {
     });
     report.objectives.iter_mut().for_each(|row| (row.set, row.scenario, row.reason) = (evil(), evil(), evil()));
     report.plan.iter_mut().for_each(|row| (row.set, row.backup, row.reasons) = (evil(), evil(), vec![evil()]));
-    report
-        .copies
-        .iter_mut()
-        .flatten()
-        .for_each(|copy| (copy.set, copy.destination, copy.status) = (evil(), evil(), evil()));
+    report.copies.iter_mut().for_each(|copy| (copy.set, copy.destination, copy.status) = (evil(), evil(), evil()));
     report
         .grants
         .iter_mut()
-        .flatten()
         .for_each(|row| (row.object, row.kind, row.role, row.privilege) = (evil(), evil(), evil(), evil()));
     report.members.iter_mut().for_each(|row| (row.role, row.member) = (evil(), evil()));
     report.health.iter_mut().for_each(|row| (row.subject, row.severity, row.reason) = (evil(), evil(), evil()));

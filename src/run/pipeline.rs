@@ -53,8 +53,9 @@ pub struct Scanned {
     /// Of the formats, and then of the key filters if there are any.
     plans: Vec<EntryPlan>,
     formats: Vec<Format>,
-    key: Vec<String>,
-    /// Behind the filters of keys in `plans`.
+    /// Columns of what `plans` has behind the formats: filters of keys, or keys; none where it has neither.
+    key: Option<Vec<String>>,
+    /// Behind that in `plans`.
     subjects: Vec<String>,
     rows: u64,
 }
@@ -98,7 +99,7 @@ pub fn scan(
     })
     .map(|scanned| {
         let subjects = subjects.iter().map(ToString::to_string).collect();
-        Scanned { key, subjects, ..scanned }
+        Scanned { key: (!key.is_empty()).then_some(key), subjects, ..scanned }
     })
 }
 
@@ -119,7 +120,7 @@ pub fn scan_with_keys(
         let json = entry_plan(Arc::new(Encoder::json(columns)), compression, scratch.clone());
         vec![json, entry_plan(Arc::new(Encoder::csv(&keys)), Compression::None, scratch.clone())]
     });
-    scanned.map(|scanned| Scanned { key: key.to_vec(), ..scanned })
+    scanned.map(|scanned| Scanned { key: Some(key.to_vec()), ..scanned })
 }
 
 /// The caller may read all rows, and whoever gave filter and masks still may.
@@ -209,7 +210,7 @@ fn scan_into(
     let others_code = selection.has_expressions() || selection.changed.is_some();
     let rows = Scan { query, table, others_code, takes, encoding, batch_bytes, sink: &mut sink }.run()?;
     drop(sink);
-    Ok(Scanned { job, plans, formats: formats.to_vec(), key: Vec::new(), subjects: Vec::new(), rows })
+    Ok(Scanned { job, plans, formats: formats.to_vec(), key: None, subjects: Vec::new(), rows })
 }
 
 impl Scanned {
@@ -233,9 +234,9 @@ impl Scanned {
             }
         }
         let spooled = |plan: &EntryPlan| plan.spool.finish().map_err(|error| stream_error(table, error));
-        let has_keys = !self.key.is_empty();
-        let keys = self.plans.get(self.formats.len()).filter(|_| has_keys).map(spooled).transpose()?;
-        let behind = self.plans.iter().skip(self.formats.len() + usize::from(has_keys));
+        let behind = self.formats.len() + usize::from(self.key.is_some());
+        let keys = self.key.zip(self.plans.get(self.formats.len())).map(|(key, plan)| Ok((key, spooled(plan)?)));
+        let behind = self.plans.iter().skip(behind);
         let subjects = behind.zip(self.subjects).map(|(plan, subject)| Ok((subject, spooled(plan)?)));
         let subjects = subjects.collect::<Result<Vec<_>>>()?;
         let entries = self.plans.iter().zip(self.formats).map(|(plan, format)| {
@@ -245,7 +246,7 @@ impl Scanned {
         Ok(TableData {
             rows: self.rows,
             entries: entries.collect::<Result<Vec<_>>>()?,
-            keys: keys.map(|keys| (self.key, keys)),
+            keys: keys.transpose()?,
             subjects,
         })
     }

@@ -10,7 +10,7 @@ use agent_backup_core::plan::names::Form;
 use agent_backup_core::store::swap;
 use agent_backup_core::stream::sha256_hex;
 
-use crate::error::{EncryptionError, EraseError, Error, Result};
+use crate::error::{EncryptionError, Error, Result};
 use crate::ident::{self, TableName};
 use crate::journal::{self, Listed};
 use crate::journal_offsite;
@@ -123,11 +123,7 @@ fn reach(location: Location) -> Result<(Location, Shelf, Blob)> {
     let open = |location: &Location| {
         let shelf = Shelf::open(&location.directory)?;
         if let Shelf::Local(directory) = &shelf {
-            if erase::pending::changes(directory, &location.file_name) {
-                let backup = location.listed.as_ref().map_or(&location.file_name, |listed| &listed.backup_id);
-                return Err(EraseError::Pending { backup: backup.clone() }.into());
-            }
-            erase::settle::file(directory, &location.file_name)?;
+            erase::settle::before_reading(directory, &location.file_name)?;
         }
         let stored = match shelf.blob(&location.file_name) {
             Err(error) if shelf::is_missing(&error) => {

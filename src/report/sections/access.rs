@@ -22,7 +22,7 @@ pub fn rights(html: &mut Html, page: &Page) {
     }
     .write(html);
     let grants = &page.report.grants;
-    html.element("details", &[("open", "")], |html| {
+    html.element("details", &[], |html| {
         html.words("summary", &[], "The matrix of privileges");
         matrix(html, grants);
     });
@@ -43,10 +43,13 @@ fn matrix(html: &mut Html, grants: &[Grant]) {
         );
         row
     });
-    let heads: Vec<&str> = ["Object", "Kind"].into_iter().chain(roles.iter().copied()).collect();
+    let heads: Vec<&str> = ["Object", "Kind"]
+        .into_iter()
+        .chain(roles.iter().map(|role| role.trim_start_matches("agent_backup_")))
+        .collect();
     Table {
         id: "matrix",
-        caption: "Privileges that were granted, by object and role",
+        caption: "Privileges that were granted, by object and role (agent_backup_operator and so on)",
         heads: &heads,
         rows: rows.collect(),
         total: None,

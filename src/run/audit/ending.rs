@@ -33,12 +33,17 @@ pub fn listen() {
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT if !ledger::is_empty() && can_write() => {
+            // What was done is done: a cancel that comes now would only have it told as failed.
+            // SAFETY: a counter of this backend; an error sets it to 0.
+            unsafe { pg_sys::InterruptHoldoffCount += 1 }
             message::answer(|| {
                 let added = add_to_chain(&ledger::ended())?;
                 ADDED.set(Some(added));
                 Ok(())
             })
             .unwrap_or_report();
+            // SAFETY: as above.
+            unsafe { pg_sys::InterruptHoldoffCount -= 1 }
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => unerring(let_go),
         pg_sys::XactEvent::XACT_EVENT_PREPARE => unerring(|| keep(prepared(ledger::take()))),

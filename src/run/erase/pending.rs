@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use agent_backup_core::container::Redo;
-use agent_backup_core::store::{Directory, DirectoryLock, StagedFile};
+use agent_backup_core::store::{Directory, DirectoryLock, StagedFile, StoreError};
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
@@ -149,7 +149,12 @@ fn do_one(act: Act) -> Result<(), String> {
     match act {
         Act::Redo { directory, file, redo, lock: _held } => {
             let source = directory.open_file(&redo).map_err(|error| error.to_string())?;
+            let is_gone = |plan: &Redo| matches!(directory.open_file(&plan.file), Err(StoreError::Missing { .. }));
             let plan = Redo::open(&source).map_err(|error| error.to_string())?;
+            // The same transaction may have removed the backup.
+            if is_gone(&plan) {
+                return directory.remove(&redo).map_err(|error| error.to_string());
+            }
             settle::follow(&directory, &plan, &source, &file).map_err(|error| error.to_string())
         }
         Act::Tombstone { staged, name, lock: _held, .. } => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use agent_backup_core::codec::{CsvFields, Projection};
+use agent_backup_core::plan::names::Form;
 use agent_backup_core::plan::{Compression, Format};
 use agent_backup_core::stream::{Compressor, RowDigest};
 use pgrx::check_for_interrupts;
@@ -46,6 +47,9 @@ fn one(sealed: &SealedFile, targets: &Targets, shapes: &[TrackedShape], acting: 
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(unusable());
     };
+    if Form::of(name) == Form::Sealed {
+        return Ok(Place::left(PLACE, sealed.path.clone(), "it is encrypted, and is not looked through".into()));
+    }
     let directory = place::for_reading(parent)?;
     let held = match acting.is_some() {
         true => {

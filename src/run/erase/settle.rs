@@ -98,7 +98,15 @@ pub fn directory(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// Ends what a crash left of one file, if anything: whoever is to read it calls this first.
+/// What whoever is to read a backup calls first. Errors: `Pending` where this very transaction changes it.
+pub fn before_reading(directory: &Directory, name: &str) -> Result<()> {
+    if pending::changes(directory, name) {
+        return Err(EraseError::Pending { backup: name.to_owned() }.into());
+    }
+    file(directory, name)
+}
+
+/// Ends what a crash left of one file, if anything.
 pub fn file(directory: &Directory, name: &str) -> Result<()> {
     let redo = redo_name(name);
     let unfinished =
@@ -108,13 +116,15 @@ pub fn file(directory: &Directory, name: &str) -> Result<()> {
         Err(StoreError::Missing { .. }) => return Ok(()),
         Err(error) => return Err(unfinished(error.to_string()).into()),
     };
+    if snapshot::read_only() == Some("on a standby") {
+        // The primary ends what it began.
+        let is_whole = has_not_begun(directory, name, &source);
+        return if is_whole { Ok(()) } else { Err(unfinished("this is a standby".into()).into()) };
+    }
     let target = match directory.open_to_change(name) {
         Ok(target) => target,
         // What it was for is gone.
         Err(StoreError::Missing { .. }) => return Ok(directory.remove(&redo)?),
-        Err(_) if snapshot::read_only() == Some("on a standby") && has_not_begun(directory, name, &source) => {
-            return Ok(());
-        }
         Err(error) => return Err(unfinished(error.to_string()).into()),
     };
     if !lock(&target, Hold::Alone)? {

@@ -120,16 +120,21 @@ fn decide(destination: &Destination, backups: &[Backup], now: DateTime<Utc>) -> 
         .map_err(|error| Error::InvalidOption { option: "retention", reason: error.to_string() })
 }
 
-/// Ids of backups here that a destination would remove again: they are not sent.
+/// Ids of backups here that a destination would remove again: they are not sent. Those that `failed` are no good.
 pub fn not_wanted(
     destination: &Destination,
     local: &[LocalBackup],
     copies: &HashMap<String, Copy>,
+    failed: &[String],
 ) -> Result<Vec<String>> {
     let pinned = journal_offsite::pinned(&destination.set)?;
     let is_here = |copy: &&Copy| local.iter().any(|backup| backup.backup_id == copy.backup_id);
     let gone = copies.values().filter(|copy| !is_here(copy)).map(|copy| of_copy(copy, &pinned));
-    let backups: Vec<Backup> = local.iter().map(|backup| of_local(backup, &pinned)).chain(gone).collect();
+    let here = local.iter().map(|backup| {
+        let flaw = failed.contains(&backup.backup_id).then_some(Flaw::Refuted);
+        Backup { flaw, ..of_local(backup, &pinned) }
+    });
+    let backups: Vec<Backup> = here.chain(gone).collect();
     let decided = decide(destination, &backups, clock::now()?)?;
     Ok(decided.into_iter().filter(|decision| !decision.keep).map(|decision| decision.id).collect())
 }

@@ -1,7 +1,7 @@
 //! All of a set that is not in another place yet: newest backups first, of each the container, then the manifest, which
 //! alone makes it a backup there. What is whole there is not sent again, so a call that was cut short goes on where it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use agent_backup_core::store::object::ObjectError;
@@ -92,27 +92,37 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
+    /// Those that the destination keeps, newest first. Where one cannot be sent, the one that would be kept in its place is.
     fn backups(&mut self, backups: &[LocalBackup]) -> Result<()> {
-        let unwanted = retain::not_wanted(self.destination, backups, &self.copies)?;
-        for backup in backups {
-            if unwanted.contains(&backup.backup_id) && !self.copies.contains_key(&backup.backup_id) {
-                continue;
-            }
+        let (mut tried, mut failed) = (HashSet::new(), Vec::new());
+        let mut unwanted = retain::not_wanted(self.destination, backups, &self.copies, &failed)?;
+        let next = |tried: &HashSet<String>, unwanted: &[String], copies: &HashMap<String, Copy>| {
+            let is_due = |id: &String| !tried.contains(id) && (!unwanted.contains(id) || copies.contains_key(id));
+            backups.iter().find(|backup| is_due(&backup.backup_id))
+        };
+        while let Some(backup) = next(&tried, &unwanted, &self.copies) {
+            tried.insert(backup.backup_id.clone());
             let keys = local::keys(backup);
-            if let Err(error) = self.backup(backup, &keys) {
-                let error = unless_cancelled(error)?;
-                let shown = error.to_string();
-                let whole = self.copies.get(&backup.backup_id).is_some_and(|copy| copy.status != "failed");
-                if !whole {
-                    journal_offsite::record(&self.destination.url, backup, &keys, None, Err(&shown))?;
-                }
-                say::warning(&format!("{}: {shown}", keys.object));
-                self.failed(&keys.object, Some(&backup.backup_id), shown);
-                if concerns_all(&error) {
-                    return Ok(());
-                }
+            let Err(error) = self.backup(backup, &keys) else { continue };
+            let error = unless_cancelled(error)?;
+            self.not_sent(backup, &keys, &error)?;
+            if concerns_all(&error) {
+                return Ok(());
             }
+            failed.push(backup.backup_id.clone());
+            unwanted = retain::not_wanted(self.destination, backups, &self.copies, &failed)?;
         }
+        Ok(())
+    }
+
+    /// Tells of a backup that could not be sent. A copy that was whole before stays listed as it was.
+    fn not_sent(&mut self, backup: &LocalBackup, keys: &Keys, error: &Error) -> Result<()> {
+        let shown = error.to_string();
+        if self.copies.get(&backup.backup_id).is_none_or(|copy| copy.status == "failed") {
+            journal_offsite::record(&self.destination.url, backup, keys, None, Err(&shown))?;
+        }
+        say::warning(&format!("{}: {shown}", keys.object));
+        self.failed(&keys.object, Some(&backup.backup_id), shown);
         Ok(())
     }
 

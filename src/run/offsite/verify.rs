@@ -293,7 +293,7 @@ impl Check<'_> {
     fn not_there(&mut self, copies: &[Copy]) -> Result<()> {
         let local = journal_offsite::local_backups(&self.destination.set)?;
         let known: HashMap<String, Copy> = copies.iter().map(|copy| (copy.backup_id.clone(), copy.clone())).collect();
-        let unwanted = retain::not_wanted(self.destination, &local, &known)?;
+        let unwanted = retain::not_wanted(self.destination, &local, &known, &[])?;
         let is_due = |backup: &&LocalBackup| {
             known.get(&backup.backup_id).is_none_or(|copy| copy.status == "failed")
                 && !unwanted.contains(&backup.backup_id)

@@ -11,6 +11,7 @@ use agent_backup_core::stream::sha256_hex;
 use crate::error::{EncryptionError, Error, Result};
 use crate::journal_checks::Facts;
 use crate::run::blob;
+use crate::run::erase::settle;
 use crate::run::shelf::{self, Shelf};
 use crate::run::source::{Location, Source};
 use crate::run::verify::finding::{Line, Problem};
@@ -53,6 +54,9 @@ pub fn examine(location: &Location, facts: Option<&Facts>) -> Result<Examined> {
         }
         Err(error) => return Err(error),
     };
+    if let Shelf::Local(directory) = &directory {
+        settle::before_reading(directory, &location.file_name)?;
+    }
     let mut pair = Pair { location, directory, facts, lines: Vec::new(), failed: RefCell::default() };
     let container = pair.container();
     let beside = pair.beside(container.as_ref().ok().and_then(Opened::own));
