@@ -126,7 +126,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
         (18, 'agent_backup_disk_used_bytes', 'gauge', 'Bytes of all files in the directory of the backups'),
         (19, 'agent_backup_capture_gaps', 'gauge', 'Gaps of the last 30 days in the captured changes of a table'),
         (20, 'agent_backup_log_rows', 'gauge', 'Captured changes in the log, as the server estimates'),
-        (21, 'agent_backup_audit_entries', 'counter', 'Entries of the log of acts'),
+        (21, 'agent_backup_audit_entries', 'gauge', 'Entries of the log of acts'),
         (22, 'agent_backup_audit_verification_passed', 'gauge', 'Whether the log of acts was whole when it was last verified: 1 or 0'),
         (23, 'agent_backup_audit_verification_age_seconds', 'gauge', 'Time since that verification'),
         (24, 'agent_backup_health', 'gauge', 'Rows of the view health'),

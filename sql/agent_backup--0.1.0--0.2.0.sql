@@ -45,158 +45,6 @@ CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, 
 
 -- by hand: DO $do$ DECLARE role text; BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'agent_backup') THEN RAI
 
-CREATE OR REPLACE FUNCTION agent_backup.access_rules() RETURNS TABLE (kind text, name text, roles text[])
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
-    -- operator, restorer, auditor; the admin is a member of all three. Every overload of a name has the same rule.
-    SELECT 'function', f, '{operator}'::text[] FROM unnest('{
-        backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
-        create_set, drop_set, add_table, remove_table, set_change_source, set_subject_columns,
-        expire_incrementals, prune, pin, unpin, set_retention,
-        add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
-        schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
-        track, untrack, maintain_log,
-        set_encryption, reseal}'::text[]) AS f
-    UNION ALL
-    SELECT 'function', f, '{operator,restorer}' FROM unnest('{
-        verify, verify_backup, verify_daily_backups, assess, diff, read_backup, drill, mark, drop_mark, recovery_points}'::text[]) AS f
-    UNION ALL
-    SELECT 'function', f, '{restorer}' FROM unnest('{
-        restore_plan, restore, restore_table, restore_record, undo_restore,
-        undo, restore_table_as_of, record_history, read_as_of}'::text[]) AS f
-    UNION ALL
-    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report, erasure_certificate}'::text[]) AS f
-    UNION ALL
-    SELECT 'function', f, '{admin}' FROM unnest('{erase_subject}'::text[]) AS f
-    UNION ALL
-    -- What views are made with, and what reads no more than they do.
-    SELECT 'function', f, '{operator,restorer,auditor}' FROM unnest('{
-        clock, in_words, next_due, last_due, lock_key, job_is_active, image_to_jsonb, recent_verifications, disk_space, disk_state, room_for,
-        runbook, platform_report, metrics, encryption_state}'::text[]) AS f
-    UNION ALL
-    -- Triggers fire for whoever writes; nobody calls these.
-    SELECT 'function', f, '{}' FROM unnest('{
-        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked, watch_drop,
-        note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
-    UNION ALL
-    SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
-        sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
-        restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
-        job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
-        offsite_destinations, offsite_copies, offsite_imports,
-        recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
-        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
-        access_matrix}'::text[]) AS r
-    UNION ALL
-    SELECT 'relation', r, '{operator,auditor}' FROM unnest('{erasure_log}'::text[]) AS r
-    UNION ALL
-    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
-    UNION ALL
-    -- Rows of users are in these.
-    SELECT 'relation', r, '{}' FROM unnest('{
-        erasures, tombstones, erased_backups, archive_rows, agent_training_archive, change_log, row_shapes, this_home}'::text[]) AS r
-$fn$;
-
-COMMENT ON FUNCTION agent_backup.access_rules() IS 'Which roles may call a function of the extension or read a table or view of it';
-
-CREATE OR REPLACE FUNCTION agent_backup.grant_access() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $fn$
-DECLARE
-    o      record;
-    missed text;
-BEGIN
-    FOR o IN
-        SELECT m.kind, m.name, m.thing, r.roles
-          FROM (SELECT 'function' AS kind, p.proname::text AS name, format('ROUTINE %s', p.oid::regprocedure) AS thing
-                  FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-                   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'agent_backup')
-                UNION ALL
-                SELECT 'relation', CASE WHEN c.relname ~ '^change_log_(default|[0-9]{8})$' THEN 'change_log' ELSE c.relname::text END,
-                       format('TABLE %s', c.oid::regclass)
-                  FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p', 'v', 'm')
-                   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'agent_backup')) m
-          LEFT JOIN agent_backup.access_rules() r ON r.kind = m.kind AND r.name = m.name
-         ORDER BY m.thing
-    LOOP
-        IF o.roles IS NULL THEN
-            RAISE EXCEPTION '% "%" is in no rule of agent_backup.access_rules()', o.kind, o.name
-                USING HINT = 'Name it in sql/99_access.sql.';
-        END IF;
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, agent_backup_operator, agent_backup_restorer, agent_backup_auditor, agent_backup_admin', o.thing);
-        IF o.roles <> '{}' THEN
-            EXECUTE format('GRANT %s ON %s TO %s', CASE o.kind WHEN 'function' THEN 'EXECUTE' ELSE 'SELECT' END, o.thing,
-                           (SELECT string_agg('agent_backup_' || role, ', ') FROM unnest(o.roles) AS role));
-        END IF;
-    END LOOP;
-    -- The log of verifications and the archive may be an application's: then they and what they are made with are no members.
-    SELECT string_agg(r.kind || ' ' || r.name, ', ') INTO missed
-      FROM agent_backup.access_rules() r
-     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive', 'archive_rows', 'change_archive', 'keep_archive_rows')
-       AND NOT CASE r.kind WHEN 'function' THEN EXISTS (SELECT FROM pg_proc p WHERE p.proname = r.name)
-                    ELSE EXISTS (SELECT FROM pg_class c WHERE c.relname = r.name) END;
-    IF missed IS NOT NULL THEN
-        RAISE EXCEPTION 'agent_backup.access_rules() names what is not there: %', missed;
-    END IF;
-END
-$fn$;
-
-COMMENT ON FUNCTION agent_backup.grant_access() IS 'Makes the grants of access_rules(), and takes all others from its roles and PUBLIC; for the extension itself';
-
-CREATE OR REPLACE VIEW agent_backup.access_matrix AS
-WITH object AS (
-    SELECT p.oid, CASE WHEN n.nspname = 'agent_backup' THEN 'agent_backup.' ELSE '' END || p.proname
-                  || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS name,
-           CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END AS kind,
-           COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl, p.proowner AS owner, '{EXECUTE}'::text[] AS privileges
-      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
-      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-       AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'agent_backup')
-    UNION ALL
-    SELECT c.oid, CASE WHEN n.nspname = 'agent_backup' THEN 'agent_backup.' ELSE '' END || c.relname,
-           CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END,
-           COALESCE(c.relacl, pg_catalog.acldefault('r', c.relowner)), c.relowner, '{SELECT,INSERT,UPDATE,DELETE,TRUNCATE}'
-      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p', 'v', 'm')
-       AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'agent_backup')
-), grantee AS (
-        SELECT o.oid, o.name, o.kind, r.rolname::text AS role_name, w.privilege
-      FROM object o
-     CROSS JOIN LATERAL pg_catalog.unnest(o.privileges) AS w(privilege)
-     CROSS JOIN pg_catalog.pg_roles r
-     WHERE r.rolname IN ('agent_backup_operator', 'agent_backup_restorer', 'agent_backup_auditor', 'agent_backup_admin')
-       AND CASE WHEN w.privilege = 'EXECUTE' THEN pg_catalog.has_function_privilege(r.oid, o.oid, 'EXECUTE')
-                ELSE pg_catalog.has_table_privilege(r.oid, o.oid, w.privilege) END
-    UNION
-        SELECT o.oid, o.name, o.kind, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END, a.privilege_type
-      FROM object o CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) a
-     WHERE a.grantee <> o.owner
-)
-SELECT g.name AS object_name, g.kind AS object_kind, g.role_name, g.privilege FROM grantee g;
-
-COMMENT ON VIEW agent_backup.access_matrix IS 'Who may do what: each function, procedure, table and view of the extension with the roles that may use it, as the catalogue has it; superusers and the owner may do all';
-
-COMMENT ON COLUMN agent_backup.access_matrix.object_name IS 'The object, a function with its argument types';
-
-COMMENT ON COLUMN agent_backup.access_matrix.object_kind IS 'function, procedure, table or view';
-
-COMMENT ON COLUMN agent_backup.access_matrix.role_name IS 'The role, by its own grant or as a member; PUBLIC for anybody';
-
-COMMENT ON COLUMN agent_backup.access_matrix.privilege IS 'EXECUTE, SELECT, INSERT, UPDATE, DELETE or TRUNCATE';
-
-CREATE OR REPLACE FUNCTION agent_backup.watch_drop() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_watch_drop';
-
-COMMENT ON FUNCTION agent_backup.watch_drop() IS 'Refuses DROP EXTENSION agent_backup without CASCADE while there are backups, sets, logs or archived rows';
-
-CREATE EVENT TRIGGER agent_backup_watch_drop ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
-    EXECUTE FUNCTION agent_backup.watch_drop();
-
-ALTER EVENT TRIGGER agent_backup_watch_drop ENABLE ALWAYS;
-
-COMMENT ON EVENT TRIGGER agent_backup_watch_drop IS 'Keeps backups, sets and logs from going with DROP EXTENSION unasked';
-
 CREATE TABLE agent_backup.audit_log (
     entry_id          bigint PRIMARY KEY CHECK (entry_id > 0),
     happened_at       timestamptz NOT NULL,
@@ -324,56 +172,157 @@ COMMENT ON COLUMN agent_backup.sets.recipients_file IS 'File on the server with 
 
 COMMENT ON COLUMN agent_backup.set_tables.subject_columns IS 'Columns and paths such as data->>''customer_email'' that name a person, see erase_subject. Change with set_subject_columns';
 
-CREATE OR REPLACE FUNCTION agent_backup."verify_audit_log"() RETURNS TABLE (
-	"check_name" TEXT,
-	"status" TEXT,
-	"entry_id" bigint,
-	"details" TEXT
+CREATE OR REPLACE FUNCTION agent_backup.access_rules() RETURNS TABLE (kind text, name text, roles text[])
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
+    -- operator, restorer, auditor; the admin is a member of all three. Every overload of a name has the same rule.
+    SELECT 'function', f, '{operator}'::text[] FROM unnest('{
+        backup, backup_agent_table_to_json, export_table, incremental, backup_agent_incremental, reconcile,
+        create_set, drop_set, add_table, remove_table, set_change_source, set_subject_columns,
+        expire_incrementals, prune, pin, unpin, set_retention,
+        add_destination, remove_destination, upload, verify_offsite, import_offsite, prune_offsite,
+        schedule, unschedule, crontab, run_job, begin_job, do_job, end_job,
+        track, untrack, maintain_log,
+        set_encryption, reseal}'::text[]) AS f
+    UNION ALL
+    SELECT 'function', f, '{operator,restorer}' FROM unnest('{
+        verify, verify_backup, verify_daily_backups, assess, diff, read_backup, drill, mark, drop_mark, recovery_points}'::text[]) AS f
+    UNION ALL
+    SELECT 'function', f, '{restorer}' FROM unnest('{
+        restore_plan, restore, restore_table, restore_record, undo_restore,
+        undo, restore_table_as_of, record_history, read_as_of}'::text[]) AS f
+    UNION ALL
+    SELECT 'function', f, '{operator,auditor}' FROM unnest('{verify_audit_log, retention_plan, evidence_report, erasure_certificate}'::text[]) AS f
+    UNION ALL
+    SELECT 'function', f, '{admin}' FROM unnest('{erase_subject}'::text[]) AS f
+    UNION ALL
+    -- What views are made with, and what reads no more than they do.
+    SELECT 'function', f, '{operator,restorer,auditor}' FROM unnest('{
+        clock, in_words, next_due, last_due, lock_key, job_is_active, image_to_jsonb, recent_verifications, disk_space, disk_state, room_for,
+        runbook, platform_report, metrics, encryption_state}'::text[]) AS f
+    UNION ALL
+    -- Triggers fire for whoever writes; nobody calls these.
+    SELECT 'function', f, '{}' FROM unnest('{
+        capture, change_archive, keep_archive_rows, give_way_to_restored_set, guard_audit, watch_tracked, watch_drop,
+        note_act, access_rules, grant_access, s3_validator}'::text[]) AS f
+    UNION ALL
+    SELECT 'relation', r, '{operator,restorer,auditor}' FROM unnest('{
+        sets, set_tables, backups, backup_files, running, good_backups, pruned_backups, backup_verification_log,
+        restores, drills, drill_queries, marks, tracked, tracked_now, tracked_tables, capture_gaps, sealed_log, change_sources, watermarks,
+        job_runs, incremental_runs, scheduled_jobs, schedules, late_jobs,
+        offsite_destinations, offsite_copies, offsite_imports,
+        recovery_state, set_points, rpo_rto_report, backup_status, checklist, metric_samples,
+        health, health_tables, health_sets, health_jobs, health_capture, health_disk, health_server, health_offsite, health_audit, health_encryption,
+        access_matrix}'::text[]) AS r
+    UNION ALL
+    SELECT 'relation', r, '{operator,auditor}' FROM unnest('{erasure_log}'::text[]) AS r
+    UNION ALL
+    SELECT 'relation', r, '{auditor}' FROM unnest('{audit_log, audit_chain, audit_checks, backup_catalog, backup_entry, offsite_catalog}'::text[]) AS r
+    UNION ALL
+    -- Rows of users are in these.
+    SELECT 'relation', r, '{}' FROM unnest('{
+        erasures, tombstones, erased_backups, archive_rows, agent_training_archive, change_log, row_shapes, this_home}'::text[]) AS r
+$fn$;
+
+COMMENT ON FUNCTION agent_backup.access_rules() IS 'Part of access_matrix: which roles may call a function of the extension or read a table or view of it';
+
+CREATE OR REPLACE FUNCTION agent_backup.grant_access() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $fn$
+DECLARE
+    o      record;
+    missed text;
+BEGIN
+    FOR o IN
+        SELECT m.kind, m.name, m.thing, r.roles
+          FROM (SELECT 'function' AS kind, p.proname::text AS name, format('ROUTINE %s', p.oid::regprocedure) AS thing
+                  FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+                   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'agent_backup')
+                UNION ALL
+                SELECT 'relation', CASE WHEN c.relname ~ '^change_log_(default|[0-9]{8})$' THEN 'change_log' ELSE c.relname::text END,
+                       format('TABLE %s', c.oid::regclass)
+                  FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p', 'v', 'm')
+                   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'agent_backup')) m
+          LEFT JOIN agent_backup.access_rules() r ON r.kind = m.kind AND r.name = m.name
+         ORDER BY m.thing
+    LOOP
+        IF o.roles IS NULL THEN
+            RAISE EXCEPTION '% "%" is in no rule of agent_backup.access_rules()', o.kind, o.name
+                USING HINT = 'Name it in sql/99_access.sql.';
+        END IF;
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, agent_backup_operator, agent_backup_restorer, agent_backup_auditor, agent_backup_admin', o.thing);
+        IF o.roles <> '{}' THEN
+            EXECUTE format('GRANT %s ON %s TO %s', CASE o.kind WHEN 'function' THEN 'EXECUTE' ELSE 'SELECT' END, o.thing,
+                           (SELECT string_agg('agent_backup_' || role, ', ') FROM unnest(o.roles) AS role));
+        END IF;
+    END LOOP;
+    -- The log of verifications and the archive may be an application's: then they and what they are made with are no members.
+    SELECT string_agg(r.kind || ' ' || r.name, ', ') INTO missed
+      FROM agent_backup.access_rules() r
+     WHERE r.name NOT IN ('backup_verification_log', 'agent_training_archive', 'archive_rows', 'change_archive', 'keep_archive_rows')
+       AND NOT CASE r.kind WHEN 'function' THEN EXISTS (SELECT FROM pg_proc p WHERE p.proname = r.name)
+                    ELSE EXISTS (SELECT FROM pg_class c WHERE c.relname = r.name) END;
+    IF missed IS NOT NULL THEN
+        RAISE EXCEPTION 'agent_backup.access_rules() names what is not there: %', missed;
+    END IF;
+END
+$fn$;
+
+COMMENT ON FUNCTION agent_backup.grant_access() IS 'Part of the installation: makes the grants of access_rules(), and takes all others from its roles and PUBLIC; for the extension itself';
+
+CREATE OR REPLACE VIEW agent_backup.access_matrix AS
+WITH object AS (
+    SELECT p.oid, CASE WHEN n.nspname = 'agent_backup' THEN 'agent_backup.' ELSE '' END || p.proname
+                  || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS name,
+           CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END AS kind,
+           COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl, p.proowner AS owner, '{EXECUTE}'::text[] AS privileges
+      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+       AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'agent_backup')
+    UNION ALL
+    SELECT c.oid, CASE WHEN n.nspname = 'agent_backup' THEN 'agent_backup.' ELSE '' END || c.relname,
+           CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END,
+           COALESCE(c.relacl, pg_catalog.acldefault('r', c.relowner)), c.relowner, '{SELECT,INSERT,UPDATE,DELETE,TRUNCATE}'
+      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p', 'v', 'm')
+       AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'agent_backup')
+), grantee AS (
+        SELECT o.oid, o.name, o.kind, r.rolname::text AS role_name, w.privilege
+      FROM object o
+     CROSS JOIN LATERAL pg_catalog.unnest(o.privileges) AS w(privilege)
+     CROSS JOIN pg_catalog.pg_roles r
+     WHERE r.rolname IN ('agent_backup_operator', 'agent_backup_restorer', 'agent_backup_auditor', 'agent_backup_admin')
+       AND CASE WHEN w.privilege = 'EXECUTE' THEN pg_catalog.has_function_privilege(r.oid, o.oid, 'EXECUTE')
+                ELSE pg_catalog.has_table_privilege(r.oid, o.oid, w.privilege) END
+    UNION
+        SELECT o.oid, o.name, o.kind, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END, a.privilege_type
+      FROM object o CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) a
+     WHERE a.grantee <> o.owner
 )
-STRICT
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'verify_audit_log_wrapper';
+SELECT g.name AS object_name, g.kind AS object_kind, g.role_name, g.privilege FROM grantee g;
 
-CREATE OR REPLACE FUNCTION agent_backup."create_set"(
-	"set_name" TEXT,
-	"description" TEXT DEFAULT NULL,
-	"formats" TEXT[] DEFAULT '{csv,json}',
-	"compression" TEXT DEFAULT 'gzip',
-	"compression_level" INT DEFAULT 1,
-	"keep_daily" INT DEFAULT 7,
-	"keep_weekly" INT DEFAULT 4,
-	"keep_monthly" INT DEFAULT 12,
-	"rto" interval DEFAULT '2 hours',
-	"rpo" interval DEFAULT '1 hour',
-	"keep_last" INT DEFAULT 0,
-	"keep_within" interval DEFAULT NULL,
-	"max_age" interval DEFAULT NULL,
-	"backup_interval" interval DEFAULT '1 day',
-	"recipients_file" TEXT DEFAULT NULL
-) RETURNS VOID
+COMMENT ON VIEW agent_backup.access_matrix IS 'Who may do what: each function, procedure, table and view of the extension with the roles that may use it, as the catalogue has it; superusers and the owner may do all';
 
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'create_set_wrapper';
+COMMENT ON COLUMN agent_backup.access_matrix.object_name IS 'The object, a function with its argument types';
 
-CREATE OR REPLACE FUNCTION agent_backup."erase_subject"(
-	"column_or_path" TEXT,
-	"value" TEXT,
-	"reason" TEXT,
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"place" TEXT,
-	"object" TEXT,
-	"backup_id" TEXT,
-	"row_count" bigint,
-	"chunks" bigint,
-	"bytes" bigint,
-	"action" TEXT,
-	"details" TEXT
-)
+COMMENT ON COLUMN agent_backup.access_matrix.object_kind IS 'function, procedure, table or view';
 
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'erase_subject_wrapper';
+COMMENT ON COLUMN agent_backup.access_matrix.role_name IS 'The role, by its own grant or as a member; PUBLIC for anybody';
+
+COMMENT ON COLUMN agent_backup.access_matrix.privilege IS 'EXECUTE, SELECT, INSERT, UPDATE, DELETE or TRUNCATE';
+
+CREATE OR REPLACE FUNCTION agent_backup.watch_drop() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_watch_drop';
+
+COMMENT ON FUNCTION agent_backup.watch_drop() IS 'Refuses DROP EXTENSION agent_backup without CASCADE while there are backups, sets, logs or archived rows';
+
+CREATE EVENT TRIGGER agent_backup_watch_drop ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION agent_backup.watch_drop();
+
+ALTER EVENT TRIGGER agent_backup_watch_drop ENABLE ALWAYS;
+
+COMMENT ON EVENT TRIGGER agent_backup_watch_drop IS 'Keeps backups, sets and logs from going with DROP EXTENSION unasked';
 
 CREATE OR REPLACE FUNCTION agent_backup."s3_validator"(
 	"options" TEXT[],
@@ -382,28 +331,6 @@ CREATE OR REPLACE FUNCTION agent_backup."s3_validator"(
 STRICT
 LANGUAGE c
 AS 'MODULE_PATHNAME', 's3_validator_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."remove_destination"(
-	"set_name" TEXT,
-	"url" TEXT
-) RETURNS VOID
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'remove_destination_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."add_destination"(
-	"set_name" TEXT,
-	"url" TEXT,
-	"server_name" TEXT DEFAULT NULL,
-	"keep_daily" INT DEFAULT NULL,
-	"keep_weekly" INT DEFAULT NULL,
-	"keep_monthly" INT DEFAULT NULL,
-	"keep_last" INT DEFAULT NULL,
-	"max_age" interval DEFAULT NULL
-) RETURNS TEXT
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'add_destination_wrapper';
 
 CREATE OR REPLACE FUNCTION agent_backup."set_subject_columns"(
 	"set_name" TEXT,
@@ -414,132 +341,15 @@ CREATE OR REPLACE FUNCTION agent_backup."set_subject_columns"(
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'set_subject_columns_wrapper';
 
-CREATE OR REPLACE FUNCTION agent_backup."import_offsite"(
-	"url" TEXT,
-	"set_name" TEXT DEFAULT NULL,
-	"server_name" TEXT DEFAULT NULL
-) RETURNS TABLE (
-	"backup_file" TEXT,
-	"backup_id" TEXT,
-	"action" TEXT,
-	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'import_offsite_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."prune_offsite"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"destination" TEXT DEFAULT NULL,
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"destination" TEXT,
-	"backup_id" TEXT,
-	"object_key" TEXT,
-	"started_at" timestamp with time zone,
-	"size_bytes" bigint,
-	"action" TEXT,
-	"reasons" TEXT[]
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'prune_offsite_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."upload"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"destination" TEXT DEFAULT NULL
-) RETURNS TABLE (
-	"destination" TEXT,
-	"object_key" TEXT,
-	"backup_id" TEXT,
-	"action" TEXT,
-	"size_bytes" bigint,
-	"duration" interval,
-	"error_message" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'run_upload_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."add_table"(
-	"set_name" TEXT,
-	"table_name" TEXT,
-	"formats" TEXT[] DEFAULT NULL,
-	"row_filter" TEXT DEFAULT NULL,
-	"excluded_columns" TEXT[] DEFAULT '{}',
-	"masked_columns" jsonb DEFAULT '{}',
-	"subject_columns" TEXT[] DEFAULT '{}'
-) RETURNS TEXT
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'add_table_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup.add_table(
-    set_name text, relation regclass, formats text[] DEFAULT NULL, row_filter text DEFAULT NULL,
-    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}', subject_columns text[] DEFAULT '{}')
-RETURNS text
-LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6, $7) $fn$;
-
-CREATE OR REPLACE FUNCTION agent_backup."verify_offsite"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"destination" TEXT DEFAULT NULL,
-	"level" TEXT DEFAULT 'checksum'
-) RETURNS TABLE (
-	"destination" TEXT,
-	"backup_id" TEXT,
-	"level" TEXT,
+CREATE OR REPLACE FUNCTION agent_backup."verify_audit_log"() RETURNS TABLE (
+	"check_name" TEXT,
 	"status" TEXT,
-	"size_bytes" bigint,
-	"duration" interval,
+	"entry_id" bigint,
 	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'verify_offsite_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."evidence_report"(
-	"from_time" timestamp with time zone DEFAULT now() - interval '30 days',
-	"to_time" timestamp with time zone DEFAULT now()
-) RETURNS TEXT
-STABLE
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'evidence_report_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."reseal"(
-	"backup" TEXT DEFAULT NULL,
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"backup_id" TEXT,
-	"kind" TEXT,
-	"backup_file" TEXT,
-	"action" TEXT,
-	"key_ids_before" TEXT[],
-	"key_ids_after" TEXT[],
-	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'reseal_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."note_act"(
-	"action" TEXT,
-	"changed" bigint,
-	"code" TEXT
-) RETURNS VOID
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'note_act_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."encryption_state"() RETURNS TABLE (
-	"set_name" TEXT,
-	"severity" TEXT,
-	"reason" TEXT,
-	"action" TEXT
 )
 STRICT
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'encryption_state_wrapper';
+AS 'MODULE_PATHNAME', 'verify_audit_log_wrapper';
 
 -- by hand: CREATE TABLE agent_backup.backup_catalog ( backup_id text PRIMARY KEY CHECK (backup_id <> ''), set_name text NOT NULL, k
 
@@ -560,6 +370,134 @@ SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NU
 COMMENT ON COLUMN agent_backup.backups.encrypted IS 'Whether its rows are readable only with a key; null while it runs';
 
 COMMENT ON COLUMN agent_backup.backups.key_ids IS 'Ids of the keys that open it; null while it runs';
+
+-- by hand: CREATE INDEX change_log_key ON agent_backup.change_log USING hash (row_key)
+
+-- by hand: CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, tracked_id) WITH (pages_per_range = 32)
+
+CREATE TABLE agent_backup.erasures (
+    erasure_id      text PRIMARY KEY CHECK (erasure_id <> ''),
+    set_name        text NOT NULL,
+    subject_columns text[] NOT NULL CHECK (cardinality(subject_columns) > 0),
+    reason          text NOT NULL CHECK (reason <> ''),
+    requested_by    text NOT NULL DEFAULT session_user,
+    erased_at       timestamptz NOT NULL,
+    status          text NOT NULL CHECK (status IN ('complete', 'partial')),
+    rows_removed    bigint NOT NULL CHECK (rows_removed >= 0),
+    files_rewritten integer NOT NULL CHECK (files_rewritten >= 0),
+    files_left      integer NOT NULL CHECK (files_left >= 0),
+    certificate     jsonb NOT NULL,
+    CHECK ((status = 'complete') = (files_left = 0))
+);
+
+COMMENT ON TABLE agent_backup.erasures IS 'Erasures; read them through the view erasure_log';
+
+COMMENT ON COLUMN agent_backup.erasures.erasure_id IS 'Name of the erasure: when, in UTC, and eight random digits';
+
+COMMENT ON COLUMN agent_backup.erasures.set_name IS 'The set whose tables were looked through';
+
+COMMENT ON COLUMN agent_backup.erasures.subject_columns IS 'Columns and paths that named the person';
+
+COMMENT ON COLUMN agent_backup.erasures.reason IS 'Why, in words';
+
+COMMENT ON COLUMN agent_backup.erasures.requested_by IS 'Who was logged in';
+
+COMMENT ON COLUMN agent_backup.erasures.erased_at IS 'When: rows of backups that began before are the person''s, rows of later ones are not';
+
+COMMENT ON COLUMN agent_backup.erasures.status IS 'complete, or partial: something could not be reached that holds rows, see the certificate';
+
+COMMENT ON COLUMN agent_backup.erasures.rows_removed IS 'Rows that went, over all places';
+
+COMMENT ON COLUMN agent_backup.erasures.files_rewritten IS 'Files that were changed';
+
+COMMENT ON COLUMN agent_backup.erasures.files_left IS 'Files and tables that hold rows and could not be changed, or not be looked through';
+
+COMMENT ON COLUMN agent_backup.erasures.certificate IS 'What was removed where, what could not be reached, and when that expires';
+
+CREATE TABLE agent_backup.tombstones (
+    erasure_id  text NOT NULL,
+    schema_name text NOT NULL,
+    table_name  text NOT NULL,
+    subject     text NOT NULL,
+    set_name    text NOT NULL,
+    erased_at   timestamptz NOT NULL,
+    key         text NOT NULL CHECK (key ~ '^[0-9a-f]{64}$'),
+    mac         text NOT NULL CHECK (mac ~ '^[0-9a-f]{64}$'),
+    PRIMARY KEY (erasure_id, schema_name, table_name, subject)
+);
+
+COMMENT ON TABLE agent_backup.tombstones IS 'What keeps erased persons from coming back with an older copy. The files in tombstones/ of the backup directory are the truth, and are loaded again by reconcile()';
+
+COMMENT ON COLUMN agent_backup.tombstones.erasure_id IS 'The erasure';
+
+COMMENT ON COLUMN agent_backup.tombstones.schema_name IS 'Schema of the table';
+
+COMMENT ON COLUMN agent_backup.tombstones.table_name IS 'Name of the table';
+
+COMMENT ON COLUMN agent_backup.tombstones.subject IS 'Column or path that named the person there';
+
+COMMENT ON COLUMN agent_backup.tombstones.set_name IS 'The set whose tables were looked through';
+
+COMMENT ON COLUMN agent_backup.tombstones.erased_at IS 'Rows of backups that began before are left out';
+
+COMMENT ON COLUMN agent_backup.tombstones.key IS '32 random bytes in hex, of this erasure alone';
+
+COMMENT ON COLUMN agent_backup.tombstones.mac IS 'HMAC-SHA-256 of the value under the key, in hex';
+
+CREATE TABLE agent_backup.erased_backups (
+    erasure_id text NOT NULL,
+    backup_id  text NOT NULL,
+    row_count  bigint NOT NULL CHECK (row_count >= 0),
+    PRIMARY KEY (backup_id, erasure_id)
+);
+
+COMMENT ON TABLE agent_backup.erased_backups IS 'Backups that were looked through to the end for an erasure: its tombstone need not be asked about them';
+
+COMMENT ON COLUMN agent_backup.erased_backups.erasure_id IS 'The erasure';
+
+COMMENT ON COLUMN agent_backup.erased_backups.backup_id IS 'The backup';
+
+COMMENT ON COLUMN agent_backup.erased_backups.row_count IS 'Rows that were erased from it';
+
+CREATE OR REPLACE VIEW agent_backup.erasure_log AS
+SELECT erasure_id, set_name, subject_columns, reason, requested_by, erased_at, status, rows_removed, files_rewritten, files_left, certificate
+  FROM agent_backup.erasures;
+
+COMMENT ON VIEW agent_backup.erasure_log IS 'Persons who were erased, without what names them: when, why, how many rows, and the certificate';
+
+COMMENT ON COLUMN agent_backup.erasure_log.erasure_id IS 'Name of the erasure';
+
+COMMENT ON COLUMN agent_backup.erasure_log.set_name IS 'The set whose tables were looked through';
+
+COMMENT ON COLUMN agent_backup.erasure_log.subject_columns IS 'Columns and paths that named the person';
+
+COMMENT ON COLUMN agent_backup.erasure_log.reason IS 'Why, in words';
+
+COMMENT ON COLUMN agent_backup.erasure_log.requested_by IS 'Who was logged in';
+
+COMMENT ON COLUMN agent_backup.erasure_log.erased_at IS 'When';
+
+COMMENT ON COLUMN agent_backup.erasure_log.status IS 'complete, or partial: something that holds rows could not be reached';
+
+COMMENT ON COLUMN agent_backup.erasure_log.rows_removed IS 'Rows that went, over all places';
+
+COMMENT ON COLUMN agent_backup.erasure_log.files_rewritten IS 'Files that were changed';
+
+COMMENT ON COLUMN agent_backup.erasure_log.files_left IS 'Files and tables that could not be changed or looked through';
+
+COMMENT ON COLUMN agent_backup.erasure_log.certificate IS 'What was removed where, what could not be reached, and when that expires';
+
+CREATE OR REPLACE FUNCTION agent_backup.erasure_certificate(erasure_id text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $fn$ SELECT l.certificate FROM agent_backup.erasure_log l WHERE l.erasure_id = $1 $fn$;
+
+COMMENT ON FUNCTION agent_backup.erasure_certificate IS 'What an erasure removed where, what it could not reach, and by when that expires; null where there is no such erasure';
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.erasures', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.tombstones', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.erased_backups', '');
 
 CREATE FOREIGN DATA WRAPPER agent_backup_s3 NO HANDLER VALIDATOR agent_backup.s3_validator;
 
@@ -724,9 +662,22 @@ SELECT pg_catalog.pg_extension_config_dump('agent_backup.offsite_catalog', '');
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.offsite_imports', '');
 
--- by hand: CREATE INDEX change_log_key ON agent_backup.change_log USING hash (row_key)
+CREATE OR REPLACE FUNCTION agent_backup."set_encryption"(
+	"set_name" TEXT,
+	"recipients_file" TEXT
+) RETURNS TEXT[]
 
--- by hand: CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, tracked_id) WITH (pages_per_range = 32)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'set_encryption_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."note_act"(
+	"action" TEXT,
+	"changed" bigint,
+	"code" TEXT
+) RETURNS VOID
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'note_act_wrapper';
 
 CREATE OR REPLACE FUNCTION agent_backup.maintain_log(keep interval DEFAULT '30 days', ahead integer DEFAULT 7)
 RETURNS TABLE (partition_name text, action text, row_count bigint, file_path text)
@@ -790,139 +741,166 @@ BEGIN
 END
 $fn$;
 
-CREATE TABLE agent_backup.erasures (
-    erasure_id      text PRIMARY KEY CHECK (erasure_id <> ''),
-    set_name        text NOT NULL,
-    subject_columns text[] NOT NULL CHECK (cardinality(subject_columns) > 0),
-    reason          text NOT NULL CHECK (reason <> ''),
-    requested_by    text NOT NULL DEFAULT session_user,
-    erased_at       timestamptz NOT NULL,
-    status          text NOT NULL CHECK (status IN ('complete', 'partial')),
-    rows_removed    bigint NOT NULL CHECK (rows_removed >= 0),
-    files_rewritten integer NOT NULL CHECK (files_rewritten >= 0),
-    files_left      integer NOT NULL CHECK (files_left >= 0),
-    certificate     jsonb NOT NULL,
-    CHECK ((status = 'complete') = (files_left = 0))
-);
+CREATE OR REPLACE VIEW agent_backup.rpo_rto_report AS
+WITH moment AS MATERIALIZED (
+    SELECT agent_backup.clock() AS now
+), members AS MATERIALIZED (
+    SELECT t.set_name, pg_catalog.count(*) AS tables, pg_catalog.array_agg(t.display) AS names,
+           pg_catalog.bool_and(t.backup_id IS NOT NULL) AS has_backup,
+           pg_catalog.bool_and(t.captured_since IS NOT NULL) AS is_captured,
+           CASE WHEN pg_catalog.bool_and(t.recoverable_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.recoverable_at, '0')) END AS live_loss,
+           CASE WHEN pg_catalog.bool_and(t.saved_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.saved_at, '0')) END AS file_loss,
+                      CASE WHEN pg_catalog.bool_and(t.captured_since IS NOT NULL) THEN GREATEST(pg_catalog.max(t.captured_since), pg_catalog.max(
+               (SELECT pg_catalog.max(g.noted_at) FROM agent_backup.capture_gaps g JOIN agent_backup.tracked k USING (tracked_id)
+                 WHERE k.relation = t.relation AND k.ended_at IS NULL))) END AS unbroken_since
+      FROM agent_backup.recovery_state t
+     WHERE t.relation IS NOT NULL
+     GROUP BY t.set_name
+), stretches AS (
+    SELECT p.set_name, pg_catalog.max(p.at - p.before) AS of_files,
+           COALESCE(pg_catalog.max(LEAST(p.at, m.unbroken_since) - p.before)
+                    FILTER (WHERE m.unbroken_since IS NULL OR p.before < m.unbroken_since), CASE WHEN m.unbroken_since IS NOT NULL THEN interval '0' END) AS of_rows
+      FROM (SELECT x.set_name, x.at, pg_catalog.lag(x.at) OVER (PARTITION BY x.set_name ORDER BY x.at) AS before
+              FROM (SELECT * FROM agent_backup.set_points UNION ALL SELECT s.set_name, moment.now FROM agent_backup.sets s, moment) AS x) AS p
+     CROSS JOIN moment
+      LEFT JOIN members m USING (set_name)
+     WHERE p.at > moment.now - interval '30 days' AND p.at <= moment.now
+     GROUP BY p.set_name, m.unbroken_since
+), drilled AS (
+    SELECT DISTINCT ON (d.set_name) d.set_name, d.drill_id, d.started_at, d.duration, d.status,
+           (SELECT pg_catalog.make_interval(secs => pg_catalog.max((x ->> 'seconds')::double precision))
+              FROM pg_catalog.jsonb_array_elements(d.steps) AS x WHERE x ->> 'step' = 'restore') AS slowest
+      FROM agent_backup.drills d
+     WHERE d.status <> 'failed'
+     ORDER BY d.set_name, d.started_at DESC
+), restored AS (
+    SELECT DISTINCT ON (m.set_name, v.scenario) m.set_name, v.scenario, r.restore_id, r.started_at, r.finished_at, r.finished_at - r.started_at AS took
+      FROM agent_backup.restores r
+      JOIN members m ON m.set_name = r.set_name OR (r.set_name IS NULL AND r.tables && m.names)
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN r.mode = 'record' THEN 1
+                       WHEN r.mode IN ('replace', 'merge', 'missing_only', 'as_of') AND pg_catalog.cardinality(r.tables) = 1 AND m.tables > 1 THEN 2
+                       WHEN r.mode = 'replace' AND pg_catalog.cardinality(r.tables) >= m.tables THEN 3 END AS scenario) AS v
+     WHERE v.scenario IS NOT NULL
+     ORDER BY m.set_name, v.scenario, r.finished_at DESC
+), copied AS (
+    SELECT k.set_name, pg_catalog.max(k.started_at) AS at, pg_catalog.max(k.started_at) FILTER (WHERE k.verification_status = 'success') AS verified
+      FROM agent_backup.offsite_catalog k
+     WHERE k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained') AND k.verification_status IS DISTINCT FROM 'failed'
+     GROUP BY k.set_name
+), measured AS (
+    SELECT s.set_name, c.place, c.scenario, c.method, LEAST(c.rto, s.rto) AS rto_objective,
+           CASE c.place WHEN 1 THEN interval '0' WHEN 4 THEN GREATEST(s.rpo, s.backup_interval) ELSE s.rpo END AS rpo_objective,
+           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3) THEN r.took
+                WHEN c.place = 2 THEN d.slowest
+                WHEN c.place >= 3 THEN d.duration END AS took,
+           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3)
+                THEN pg_catalog.format('restore %s, %s', r.restore_id, (r.finished_at AT TIME ZONE 'UTC')::date)
+                WHEN c.place = 2 AND d.slowest IS NOT NULL THEN pg_catalog.format('drill %s, %s, its slowest table', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date)
+                WHEN c.place >= 3 AND d.drill_id IS NOT NULL THEN pg_catalog.format('drill %s, %s', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date) END AS took_by,
+           CASE WHEN c.place < 3 THEN m.live_loss WHEN c.place = 3 THEN m.file_loss WHEN k.at IS NOT NULL THEN GREATEST(moment.now - k.at, '0') END AS loss,
+           k.at AS copied_at, CASE WHEN k.verified IS NOT NULL THEN GREATEST(moment.now - k.verified, '0') END AS verified_loss,
+           CASE WHEN c.place < 3 THEN w.of_rows WHEN c.place = 3 THEN w.of_files END AS worst,
+           m.tables, m.has_backup, m.is_captured,
+           (SELECT pg_catalog.max(x.started_at) FROM agent_backup.drills x WHERE x.set_name = s.set_name) AS last_drill_at,
+           (SELECT pg_catalog.max(x.finished_at) FROM agent_backup.restores x WHERE x.set_name = s.set_name OR (x.set_name IS NULL AND x.tables && m.names)) AS last_restore_at
+      FROM agent_backup.sets s
+     CROSS JOIN (VALUES (1, 'single record deleted', 'restore_record, from captured changes or a backup', interval '5 minutes'),
+                        (2, 'table corrupted', 'restore_table_as_of or restore_table', interval '30 minutes'),
+                        (3, 'database failure', 'reconcile and restore, from the files here', interval '1 hour'),
+                        (4, 'complete data loss', 'import_offsite and restore, from off-site copies', interval '2 hours')) AS c(place, scenario, method, rto)
+      LEFT JOIN members m ON m.set_name = s.set_name
+      LEFT JOIN stretches w ON w.set_name = s.set_name
+      LEFT JOIN drilled d ON d.set_name = s.set_name AND (c.place < 4 OR EXISTS (SELECT FROM copied x WHERE x.set_name = s.set_name))
+      LEFT JOIN copied k ON k.set_name = s.set_name
+     CROSS JOIN moment
+      LEFT JOIN restored r ON r.set_name = s.set_name AND r.scenario = LEAST(c.place, 3) AND (c.place < 4 OR k.at IS NOT NULL)
+)
+SELECT set_name, scenario, method AS recovery_method, rto_objective, pg_catalog.date_trunc('milliseconds', took) AS rto_measured, took_by AS rto_measured_by,
+       rpo_objective, pg_catalog.date_trunc('second', loss) AS rpo_now, pg_catalog.date_trunc('second', worst) AS rpo_worst_30_days,
+       last_drill_at, last_restore_at, v.met,
+       CASE WHEN tables IS NULL THEN 'none of its tables is in this database'
+            WHEN NOT has_backup THEN 'a table has no good backup'
+            WHEN place = 4 AND copied_at IS NULL THEN 'no copy is off-site: all would be lost'
+            WHEN place = 4 AND verified_loss IS NULL THEN 'no off-site copy was verified'
+            ELSE pg_catalog.concat_ws('; ',
+                CASE WHEN loss > rpo_objective * 1.1
+                     THEN CASE place WHEN 1 THEN pg_catalog.format('changes of the last %s would be lost: not every table is tracked', agent_backup.in_words(loss))
+                                     ELSE pg_catalog.format('changes of the last %s would be lost', agent_backup.in_words(loss)) END END,
+                CASE WHEN took > rto_objective THEN pg_catalog.format('the last one took %s', agent_backup.in_words(took))
+                     WHEN took IS NULL THEN 'no restore was timed yet' END,
+                CASE WHEN v.met THEN 'within both objectives' END,
+                CASE WHEN v.met AND worst > rpo_objective * 1.1 THEN pg_catalog.format('in 30 days it was up to %s', agent_backup.in_words(worst)) END) END AS reason
+  FROM measured
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN tables IS NULL OR NOT has_backup OR (place = 4 AND verified_loss IS NULL) THEN false
+                   WHEN place = 4 THEN took <= rto_objective AND verified_loss <= rpo_objective * 1.1
+                   ELSE took <= rto_objective AND COALESCE(loss <= rpo_objective * 1.1, false) END AS met) AS v
+ ORDER BY set_name, place;
 
-COMMENT ON TABLE agent_backup.erasures IS 'Erasures; read them through the view erasure_log';
+COMMENT ON COLUMN agent_backup.rpo_rto_report.rpo_objective IS 'How much work may be lost: nothing of a single record, the RPO of the set, and of complete loss no less than the time between two backups';
 
-COMMENT ON COLUMN agent_backup.erasures.erasure_id IS 'Name of the erasure: when, in UTC, and eight random digits';
-
-COMMENT ON COLUMN agent_backup.erasures.set_name IS 'The set whose tables were looked through';
-
-COMMENT ON COLUMN agent_backup.erasures.subject_columns IS 'Columns and paths that named the person';
-
-COMMENT ON COLUMN agent_backup.erasures.reason IS 'Why, in words';
-
-COMMENT ON COLUMN agent_backup.erasures.requested_by IS 'Who was logged in';
-
-COMMENT ON COLUMN agent_backup.erasures.erased_at IS 'When: rows of backups that began before are the person''s, rows of later ones are not';
-
-COMMENT ON COLUMN agent_backup.erasures.status IS 'complete, or partial: something could not be reached that holds rows, see the certificate';
-
-COMMENT ON COLUMN agent_backup.erasures.rows_removed IS 'Rows that went, over all places';
-
-COMMENT ON COLUMN agent_backup.erasures.files_rewritten IS 'Files that were changed';
-
-COMMENT ON COLUMN agent_backup.erasures.files_left IS 'Files and tables that hold rows and could not be changed, or not be looked through';
-
-COMMENT ON COLUMN agent_backup.erasures.certificate IS 'What was removed where, what could not be reached, and when that expires';
-
-CREATE TABLE agent_backup.tombstones (
-    erasure_id  text NOT NULL,
-    schema_name text NOT NULL,
-    table_name  text NOT NULL,
-    subject     text NOT NULL,
-    set_name    text NOT NULL,
-    erased_at   timestamptz NOT NULL,
-    key         text NOT NULL CHECK (key ~ '^[0-9a-f]{64}$'),
-    mac         text NOT NULL CHECK (mac ~ '^[0-9a-f]{64}$'),
-    PRIMARY KEY (erasure_id, schema_name, table_name, subject)
-);
-
-COMMENT ON TABLE agent_backup.tombstones IS 'What keeps erased persons from coming back with an older copy. The files in tombstones/ of the backup directory are the truth, and are loaded again by reconcile()';
-
-COMMENT ON COLUMN agent_backup.tombstones.erasure_id IS 'The erasure';
-
-COMMENT ON COLUMN agent_backup.tombstones.schema_name IS 'Schema of the table';
-
-COMMENT ON COLUMN agent_backup.tombstones.table_name IS 'Name of the table';
-
-COMMENT ON COLUMN agent_backup.tombstones.subject IS 'Column or path that named the person there';
-
-COMMENT ON COLUMN agent_backup.tombstones.set_name IS 'The set whose tables were looked through';
-
-COMMENT ON COLUMN agent_backup.tombstones.erased_at IS 'Rows of backups that began before are left out';
-
-COMMENT ON COLUMN agent_backup.tombstones.key IS '32 random bytes in hex, of this erasure alone';
-
-COMMENT ON COLUMN agent_backup.tombstones.mac IS 'HMAC-SHA-256 of the value under the key, in hex';
-
-CREATE TABLE agent_backup.erased_backups (
-    erasure_id text NOT NULL,
-    backup_id  text NOT NULL,
-    row_count  bigint NOT NULL CHECK (row_count >= 0),
-    PRIMARY KEY (backup_id, erasure_id)
-);
-
-COMMENT ON TABLE agent_backup.erased_backups IS 'Backups that were looked through to the end for an erasure: its tombstone need not be asked about them';
-
-COMMENT ON COLUMN agent_backup.erased_backups.erasure_id IS 'The erasure';
-
-COMMENT ON COLUMN agent_backup.erased_backups.backup_id IS 'The backup';
-
-COMMENT ON COLUMN agent_backup.erased_backups.row_count IS 'Rows that were erased from it';
-
-CREATE OR REPLACE VIEW agent_backup.erasure_log AS
-SELECT erasure_id, set_name, subject_columns, reason, requested_by, erased_at, status, rows_removed, files_rewritten, files_left, certificate
-  FROM agent_backup.erasures;
-
-COMMENT ON VIEW agent_backup.erasure_log IS 'Persons who were erased, without what names them: when, why, how many rows, and the certificate';
-
-COMMENT ON COLUMN agent_backup.erasure_log.erasure_id IS 'Name of the erasure';
-
-COMMENT ON COLUMN agent_backup.erasure_log.set_name IS 'The set whose tables were looked through';
-
-COMMENT ON COLUMN agent_backup.erasure_log.subject_columns IS 'Columns and paths that named the person';
-
-COMMENT ON COLUMN agent_backup.erasure_log.reason IS 'Why, in words';
-
-COMMENT ON COLUMN agent_backup.erasure_log.requested_by IS 'Who was logged in';
-
-COMMENT ON COLUMN agent_backup.erasure_log.erased_at IS 'When';
-
-COMMENT ON COLUMN agent_backup.erasure_log.status IS 'complete, or partial: something that holds rows could not be reached';
-
-COMMENT ON COLUMN agent_backup.erasure_log.rows_removed IS 'Rows that went, over all places';
-
-COMMENT ON COLUMN agent_backup.erasure_log.files_rewritten IS 'Files that were changed';
-
-COMMENT ON COLUMN agent_backup.erasure_log.files_left IS 'Files and tables that could not be changed or looked through';
-
-COMMENT ON COLUMN agent_backup.erasure_log.certificate IS 'What was removed where, what could not be reached, and when that expires';
-
-CREATE OR REPLACE FUNCTION agent_backup.erasure_certificate(erasure_id text) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $fn$ SELECT l.certificate FROM agent_backup.erasure_log l WHERE l.erasure_id = $1 $fn$;
-
-COMMENT ON FUNCTION agent_backup.erasure_certificate IS 'What an erasure removed where, what it could not reach, and by when that expires; null where there is no such erasure';
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.erasures', '');
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.tombstones', '');
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.erased_backups', '');
-
-CREATE OR REPLACE FUNCTION agent_backup."set_encryption"(
-	"set_name" TEXT,
-	"recipients_file" TEXT
-) RETURNS TEXT[]
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'set_encryption_wrapper';
-
-COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill), prune or offsite (copies elsewhere). A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';
+CREATE OR REPLACE VIEW agent_backup.health_offsite AS
+WITH moment AS MATERIALIZED (
+    SELECT agent_backup.clock() AS now
+), places AS (
+    SELECT d.set_name, d.url FROM agent_backup.offsite_destinations d
+    UNION ALL
+    SELECT s.set_name, pg_catalog.rtrim(u.url, '/')
+      FROM agent_backup.sets s
+     CROSS JOIN (SELECT NULLIF(pg_catalog.current_setting('agent_backup.offsite_url', true), '') AS url) AS u
+     WHERE u.url IS NOT NULL AND NOT EXISTS (SELECT FROM agent_backup.offsite_destinations d WHERE d.set_name = s.set_name)
+), state AS (
+    SELECT p.set_name, p.url, newest.backup_id, newest.started_at, newest.verified_at, newest.verification_level, tried.started_at AS tried_at, tried.error_message,
+           c.copies, c.retained, c.bad, c.bad_since, c.worst
+      FROM places p
+      LEFT JOIN LATERAL (
+           SELECT k.* FROM agent_backup.offsite_catalog k
+            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained')
+              AND k.verification_status IS DISTINCT FROM 'failed'
+            ORDER BY k.started_at DESC LIMIT 1) AS newest ON true
+      LEFT JOIN LATERAL (
+           SELECT k.started_at, k.error_message FROM agent_backup.offsite_catalog k
+            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.status = 'failed' AND (newest.started_at IS NULL OR k.started_at > newest.started_at)
+            ORDER BY k.started_at DESC LIMIT 1) AS tried ON true
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.count(*) FILTER (WHERE k.status <> 'failed') AS copies, pg_catalog.count(*) FILTER (WHERE k.status = 'retained') AS retained,
+                  pg_catalog.count(*) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad,
+                  pg_catalog.min(k.verified_at) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad_since,
+                  pg_catalog.max(k.backup_id || ': ' || k.error_message) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS worst
+             FROM agent_backup.offsite_catalog k WHERE k.destination = p.url AND k.set_name = p.set_name) AS c
+)
+SELECT s.set_name || ': off-site copies' AS subject, 'WARNING' AS severity, s.created_at AS since,
+       'all copies are on this machine' AS reason,
+       pg_catalog.format('SELECT agent_backup.add_destination(%L, %L);', s.set_name, 's3://bucket/prefix') AS action
+  FROM agent_backup.sets s
+ WHERE NOT EXISTS (SELECT FROM places p WHERE p.set_name = s.set_name)
+UNION ALL
+SELECT pg_catalog.format('%s: off-site copies in %s', t.set_name, t.url), v.severity, v.since, v.reason, CASE WHEN v.severity <> 'OK' THEN v.action END
+  FROM state t
+  JOIN agent_backup.sets s USING (set_name)
+ CROSS JOIN moment
+  LEFT JOIN LATERAL (
+       SELECT pg_catalog.min(g.started_at) AS since FROM agent_backup.good_backups g WHERE g.set_name = t.set_name) AS good ON true
+ CROSS JOIN LATERAL (
+    SELECT CASE WHEN t.bad > 0 THEN 'FAILED'
+                WHEN t.backup_id IS NULL THEN CASE WHEN moment.now - good.since > s.backup_interval * 1.1 THEN 'FAILED' ELSE 'WARNING' END
+                WHEN moment.now - t.started_at > s.backup_interval * 2 THEN 'FAILED'
+                WHEN moment.now - t.started_at > s.backup_interval * 1.1 OR t.tried_at IS NOT NULL THEN 'WARNING'
+                WHEN t.verified_at IS NULL AND moment.now - t.started_at > s.backup_interval THEN 'WARNING'
+                ELSE 'OK' END AS severity,
+           CASE WHEN t.bad > 0 THEN t.bad_since WHEN t.backup_id IS NULL THEN COALESCE(good.since, s.created_at) ELSE COALESCE(t.tried_at, t.started_at) END AS since,
+           CASE WHEN t.bad > 0 THEN pg_catalog.format('%s of %s copies are missing or damaged, such as %s', t.bad, t.copies, t.worst)
+                WHEN t.backup_id IS NULL THEN 'no backup was copied there yet' || COALESCE('; the last try failed: ' || t.error_message, '')
+                ELSE pg_catalog.concat_ws('; ',
+                     pg_catalog.format('the newest copy is %s old', agent_backup.in_words(moment.now - t.started_at)),
+                     CASE WHEN t.verified_at IS NULL THEN 'it was not verified yet'
+                          ELSE pg_catalog.format('it passed at level %s, %s ago', t.verification_level, agent_backup.in_words(moment.now - t.verified_at)) END,
+                     'a newer one could not be sent: ' || t.error_message,
+                     CASE WHEN t.retained > 0 THEN pg_catalog.format('%s of %s copies are retained by the store', t.retained, t.copies) END) END AS reason,
+           CASE WHEN t.bad > 0 OR (t.verified_at IS NULL AND t.backup_id IS NOT NULL AND t.tried_at IS NULL AND moment.now - t.started_at <= s.backup_interval * 1.1)
+                THEN pg_catalog.format('SELECT * FROM agent_backup.verify_offsite(%L, %L);', t.set_name, t.url)
+                ELSE pg_catalog.format('SELECT * FROM agent_backup.upload(%L, %L);', t.set_name, t.url) END AS action) AS v;
 
 CREATE OR REPLACE FUNCTION agent_backup.recent_verifications(since date)
 RETURNS TABLE (backup_date date, table_name text, verification_status text, row_count bigint, size_bytes bigint, backup_id text, verified_at timestamptz)
@@ -1050,105 +1028,6 @@ SELECT 'log of acts' AS subject, v.severity, c.checked_at AS since, v.reason,
                 ELSE pg_catalog.format('%s entries were whole %s ago', c.entries, agent_backup.in_words(moment.now - c.checked_at)) END AS reason) AS v;
 
 COMMENT ON VIEW agent_backup.health_audit IS 'Part of health: the log of acts';
-
-CREATE OR REPLACE VIEW agent_backup.rpo_rto_report AS
-WITH moment AS MATERIALIZED (
-    SELECT agent_backup.clock() AS now
-), members AS MATERIALIZED (
-    SELECT t.set_name, pg_catalog.count(*) AS tables, pg_catalog.array_agg(t.display) AS names,
-           pg_catalog.bool_and(t.backup_id IS NOT NULL) AS has_backup,
-           pg_catalog.bool_and(t.captured_since IS NOT NULL) AS is_captured,
-           CASE WHEN pg_catalog.bool_and(t.recoverable_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.recoverable_at, '0')) END AS live_loss,
-           CASE WHEN pg_catalog.bool_and(t.saved_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.saved_at, '0')) END AS file_loss,
-                      CASE WHEN pg_catalog.bool_and(t.captured_since IS NOT NULL) THEN GREATEST(pg_catalog.max(t.captured_since), pg_catalog.max(
-               (SELECT pg_catalog.max(g.noted_at) FROM agent_backup.capture_gaps g JOIN agent_backup.tracked k USING (tracked_id)
-                 WHERE k.relation = t.relation AND k.ended_at IS NULL))) END AS unbroken_since
-      FROM agent_backup.recovery_state t
-     WHERE t.relation IS NOT NULL
-     GROUP BY t.set_name
-), stretches AS (
-    SELECT p.set_name, pg_catalog.max(p.at - p.before) AS of_files,
-           COALESCE(pg_catalog.max(LEAST(p.at, m.unbroken_since) - p.before)
-                    FILTER (WHERE m.unbroken_since IS NULL OR p.before < m.unbroken_since), CASE WHEN m.unbroken_since IS NOT NULL THEN interval '0' END) AS of_rows
-      FROM (SELECT x.set_name, x.at, pg_catalog.lag(x.at) OVER (PARTITION BY x.set_name ORDER BY x.at) AS before
-              FROM (SELECT * FROM agent_backup.set_points UNION ALL SELECT s.set_name, moment.now FROM agent_backup.sets s, moment) AS x) AS p
-     CROSS JOIN moment
-      LEFT JOIN members m USING (set_name)
-     WHERE p.at > moment.now - interval '30 days' AND p.at <= moment.now
-     GROUP BY p.set_name, m.unbroken_since
-), drilled AS (
-    SELECT DISTINCT ON (d.set_name) d.set_name, d.drill_id, d.started_at, d.duration, d.status,
-           (SELECT pg_catalog.make_interval(secs => pg_catalog.max((x ->> 'seconds')::double precision))
-              FROM pg_catalog.jsonb_array_elements(d.steps) AS x WHERE x ->> 'step' = 'restore') AS slowest
-      FROM agent_backup.drills d
-     WHERE d.status <> 'failed'
-     ORDER BY d.set_name, d.started_at DESC
-), restored AS (
-    SELECT DISTINCT ON (m.set_name, v.scenario) m.set_name, v.scenario, r.restore_id, r.started_at, r.finished_at, r.finished_at - r.started_at AS took
-      FROM agent_backup.restores r
-      JOIN members m ON m.set_name = r.set_name OR (r.set_name IS NULL AND r.tables && m.names)
-     CROSS JOIN LATERAL (
-           SELECT CASE WHEN r.mode = 'record' THEN 1
-                       WHEN r.mode IN ('replace', 'merge', 'missing_only', 'as_of') AND pg_catalog.cardinality(r.tables) = 1 AND m.tables > 1 THEN 2
-                       WHEN r.mode = 'replace' AND pg_catalog.cardinality(r.tables) >= m.tables THEN 3 END AS scenario) AS v
-     WHERE v.scenario IS NOT NULL
-     ORDER BY m.set_name, v.scenario, r.finished_at DESC
-), copied AS (
-    SELECT k.set_name, pg_catalog.max(k.started_at) AS at, pg_catalog.max(k.started_at) FILTER (WHERE k.verification_status = 'success') AS verified
-      FROM agent_backup.offsite_catalog k
-     WHERE k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained') AND k.verification_status IS DISTINCT FROM 'failed'
-     GROUP BY k.set_name
-), measured AS (
-    SELECT s.set_name, c.place, c.scenario, c.method, LEAST(c.rto, s.rto) AS rto_objective,
-           CASE c.place WHEN 1 THEN interval '0' WHEN 4 THEN GREATEST(s.rpo, s.backup_interval) ELSE s.rpo END AS rpo_objective,
-           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3) THEN r.took
-                WHEN c.place = 2 THEN d.slowest
-                WHEN c.place >= 3 THEN d.duration END AS took,
-           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3)
-                THEN pg_catalog.format('restore %s, %s', r.restore_id, (r.finished_at AT TIME ZONE 'UTC')::date)
-                WHEN c.place = 2 AND d.slowest IS NOT NULL THEN pg_catalog.format('drill %s, %s, its slowest table', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date)
-                WHEN c.place >= 3 AND d.drill_id IS NOT NULL THEN pg_catalog.format('drill %s, %s', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date) END AS took_by,
-           CASE WHEN c.place < 3 THEN m.live_loss WHEN c.place = 3 THEN m.file_loss WHEN k.at IS NOT NULL THEN GREATEST(moment.now - k.at, '0') END AS loss,
-           k.at AS copied_at, CASE WHEN k.verified IS NOT NULL THEN GREATEST(moment.now - k.verified, '0') END AS verified_loss,
-           CASE WHEN c.place < 3 THEN w.of_rows WHEN c.place = 3 THEN w.of_files END AS worst,
-           m.tables, m.has_backup, m.is_captured,
-           (SELECT pg_catalog.max(x.started_at) FROM agent_backup.drills x WHERE x.set_name = s.set_name) AS last_drill_at,
-           (SELECT pg_catalog.max(x.finished_at) FROM agent_backup.restores x WHERE x.set_name = s.set_name OR (x.set_name IS NULL AND x.tables && m.names)) AS last_restore_at
-      FROM agent_backup.sets s
-     CROSS JOIN (VALUES (1, 'single record deleted', 'restore_record, from captured changes or a backup', interval '5 minutes'),
-                        (2, 'table corrupted', 'restore_table_as_of or restore_table', interval '30 minutes'),
-                        (3, 'database failure', 'reconcile and restore, from the files here', interval '1 hour'),
-                        (4, 'complete data loss', 'import_offsite and restore, from off-site copies', interval '2 hours')) AS c(place, scenario, method, rto)
-      LEFT JOIN members m ON m.set_name = s.set_name
-      LEFT JOIN stretches w ON w.set_name = s.set_name
-      LEFT JOIN drilled d ON d.set_name = s.set_name AND (c.place < 4 OR EXISTS (SELECT FROM copied x WHERE x.set_name = s.set_name))
-      LEFT JOIN copied k ON k.set_name = s.set_name
-     CROSS JOIN moment
-      LEFT JOIN restored r ON r.set_name = s.set_name AND r.scenario = LEAST(c.place, 3) AND (c.place < 4 OR k.at IS NOT NULL)
-)
-SELECT set_name, scenario, method AS recovery_method, rto_objective, pg_catalog.date_trunc('milliseconds', took) AS rto_measured, took_by AS rto_measured_by,
-       rpo_objective, pg_catalog.date_trunc('second', loss) AS rpo_now, pg_catalog.date_trunc('second', worst) AS rpo_worst_30_days,
-       last_drill_at, last_restore_at, v.met,
-       CASE WHEN tables IS NULL THEN 'none of its tables is in this database'
-            WHEN NOT has_backup THEN 'a table has no good backup'
-            WHEN place = 4 AND copied_at IS NULL THEN 'no copy is off-site: all would be lost'
-            WHEN place = 4 AND verified_loss IS NULL THEN 'no off-site copy was verified'
-            ELSE pg_catalog.concat_ws('; ',
-                CASE WHEN loss > rpo_objective * 1.1
-                     THEN CASE place WHEN 1 THEN pg_catalog.format('changes of the last %s would be lost: not every table is tracked', agent_backup.in_words(loss))
-                                     ELSE pg_catalog.format('changes of the last %s would be lost', agent_backup.in_words(loss)) END END,
-                CASE WHEN took > rto_objective THEN pg_catalog.format('the last one took %s', agent_backup.in_words(took))
-                     WHEN took IS NULL THEN 'no restore was timed yet' END,
-                CASE WHEN v.met THEN 'within both objectives' END,
-                CASE WHEN v.met AND worst > rpo_objective * 1.1 THEN pg_catalog.format('in 30 days it was up to %s', agent_backup.in_words(worst)) END) END AS reason
-  FROM measured
- CROSS JOIN LATERAL (
-       SELECT CASE WHEN tables IS NULL OR NOT has_backup OR (place = 4 AND verified_loss IS NULL) THEN false
-                   WHEN place = 4 THEN took <= rto_objective AND verified_loss <= rpo_objective * 1.1
-                   ELSE took <= rto_objective AND COALESCE(loss <= rpo_objective * 1.1, false) END AS met) AS v
- ORDER BY set_name, place;
-
-COMMENT ON COLUMN agent_backup.rpo_rto_report.rpo_objective IS 'How much work may be lost: nothing of a single record, the RPO of the set, and of complete loss no less than the time between two backups';
 
 CREATE OR REPLACE FUNCTION agent_backup.runbook(scenario text DEFAULT NULL, set_name text DEFAULT 'agent_sdk')
 RETURNS TABLE (incident text, step integer, title text, command text, note text)
@@ -1292,67 +1171,147 @@ BEGIN
 END
 $fn$;
 
-CREATE OR REPLACE VIEW agent_backup.health_offsite AS
-WITH moment AS MATERIALIZED (
-    SELECT agent_backup.clock() AS now
-), places AS (
-    SELECT d.set_name, d.url FROM agent_backup.offsite_destinations d
-    UNION ALL
-    SELECT s.set_name, pg_catalog.rtrim(u.url, '/')
-      FROM agent_backup.sets s
-     CROSS JOIN (SELECT NULLIF(pg_catalog.current_setting('agent_backup.offsite_url', true), '') AS url) AS u
-     WHERE u.url IS NOT NULL AND NOT EXISTS (SELECT FROM agent_backup.offsite_destinations d WHERE d.set_name = s.set_name)
-), state AS (
-    SELECT p.set_name, p.url, newest.backup_id, newest.started_at, newest.verified_at, newest.verification_level, tried.started_at AS tried_at, tried.error_message,
-           c.copies, c.retained, c.bad, c.bad_since, c.worst
-      FROM places p
-      LEFT JOIN LATERAL (
-           SELECT k.* FROM agent_backup.offsite_catalog k
-            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained')
-              AND k.verification_status IS DISTINCT FROM 'failed'
-            ORDER BY k.started_at DESC LIMIT 1) AS newest ON true
-      LEFT JOIN LATERAL (
-           SELECT k.started_at, k.error_message FROM agent_backup.offsite_catalog k
-            WHERE k.destination = p.url AND k.set_name = p.set_name AND k.status = 'failed' AND (newest.started_at IS NULL OR k.started_at > newest.started_at)
-            ORDER BY k.started_at DESC LIMIT 1) AS tried ON true
-     CROSS JOIN LATERAL (
-           SELECT pg_catalog.count(*) FILTER (WHERE k.status <> 'failed') AS copies, pg_catalog.count(*) FILTER (WHERE k.status = 'retained') AS retained,
-                  pg_catalog.count(*) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad,
-                  pg_catalog.min(k.verified_at) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS bad_since,
-                  pg_catalog.max(k.backup_id || ': ' || k.error_message) FILTER (WHERE k.status = 'missing' OR k.verification_status = 'failed') AS worst
-             FROM agent_backup.offsite_catalog k WHERE k.destination = p.url AND k.set_name = p.set_name) AS c
+CREATE OR REPLACE FUNCTION agent_backup."erase_subject"(
+	"column_or_path" TEXT,
+	"value" TEXT,
+	"reason" TEXT,
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"place" TEXT,
+	"object" TEXT,
+	"backup_id" TEXT,
+	"row_count" bigint,
+	"chunks" bigint,
+	"bytes" bigint,
+	"action" TEXT,
+	"details" TEXT
 )
-SELECT s.set_name || ': off-site copies' AS subject, 'WARNING' AS severity, s.created_at AS since,
-       'all copies are on this machine' AS reason,
-       pg_catalog.format('SELECT agent_backup.add_destination(%L, %L);', s.set_name, 's3://bucket/prefix') AS action
-  FROM agent_backup.sets s
- WHERE NOT EXISTS (SELECT FROM places p WHERE p.set_name = s.set_name)
-UNION ALL
-SELECT pg_catalog.format('%s: off-site copies in %s', t.set_name, t.url), v.severity, v.since, v.reason, CASE WHEN v.severity <> 'OK' THEN v.action END
-  FROM state t
-  JOIN agent_backup.sets s USING (set_name)
- CROSS JOIN moment
-  LEFT JOIN LATERAL (
-       SELECT pg_catalog.min(g.started_at) AS since FROM agent_backup.good_backups g WHERE g.set_name = t.set_name) AS good ON true
- CROSS JOIN LATERAL (
-    SELECT CASE WHEN t.bad > 0 THEN 'FAILED'
-                WHEN t.backup_id IS NULL THEN CASE WHEN moment.now - good.since > s.backup_interval * 1.1 THEN 'FAILED' ELSE 'WARNING' END
-                WHEN moment.now - t.started_at > s.backup_interval * 2 THEN 'FAILED'
-                WHEN moment.now - t.started_at > s.backup_interval * 1.1 OR t.tried_at IS NOT NULL THEN 'WARNING'
-                WHEN t.verified_at IS NULL AND moment.now - t.started_at > s.backup_interval THEN 'WARNING'
-                ELSE 'OK' END AS severity,
-           CASE WHEN t.bad > 0 THEN t.bad_since WHEN t.backup_id IS NULL THEN COALESCE(good.since, s.created_at) ELSE COALESCE(t.tried_at, t.started_at) END AS since,
-           CASE WHEN t.bad > 0 THEN pg_catalog.format('%s of %s copies are missing or damaged, such as %s', t.bad, t.copies, t.worst)
-                WHEN t.backup_id IS NULL THEN 'no backup was copied there yet' || COALESCE('; the last try failed: ' || t.error_message, '')
-                ELSE pg_catalog.concat_ws('; ',
-                     pg_catalog.format('the newest copy is %s old', agent_backup.in_words(moment.now - t.started_at)),
-                     CASE WHEN t.verified_at IS NULL THEN 'it was not verified yet'
-                          ELSE pg_catalog.format('it passed at level %s, %s ago', t.verification_level, agent_backup.in_words(moment.now - t.verified_at)) END,
-                     'a newer one could not be sent: ' || t.error_message,
-                     CASE WHEN t.retained > 0 THEN pg_catalog.format('%s of %s copies are retained by the store', t.retained, t.copies) END) END AS reason,
-           CASE WHEN t.bad > 0 OR (t.verified_at IS NULL AND t.backup_id IS NOT NULL AND t.tried_at IS NULL AND moment.now - t.started_at <= s.backup_interval * 1.1)
-                THEN pg_catalog.format('SELECT * FROM agent_backup.verify_offsite(%L, %L);', t.set_name, t.url)
-                ELSE pg_catalog.format('SELECT * FROM agent_backup.upload(%L, %L);', t.set_name, t.url) END AS action) AS v;
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'erase_subject_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."upload"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"destination" TEXT DEFAULT NULL
+) RETURNS TABLE (
+	"destination" TEXT,
+	"object_key" TEXT,
+	"backup_id" TEXT,
+	"action" TEXT,
+	"size_bytes" bigint,
+	"duration" interval,
+	"error_message" TEXT
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'run_upload_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."encryption_state"() RETURNS TABLE (
+	"set_name" TEXT,
+	"severity" TEXT,
+	"reason" TEXT,
+	"action" TEXT
+)
+STRICT
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'encryption_state_wrapper';
+
+CREATE OR REPLACE VIEW agent_backup.health_encryption AS
+SELECT pg_catalog.format('%s: encryption', e.set_name) AS subject, e.severity, NULL::timestamptz AS since, e.reason, e.action
+  FROM agent_backup.encryption_state() e;
+
+COMMENT ON VIEW agent_backup.health_encryption IS 'Part of health: whether the keys of encrypted sets can be used';
+
+CREATE OR REPLACE FUNCTION agent_backup."verify_offsite"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"destination" TEXT DEFAULT NULL,
+	"level" TEXT DEFAULT 'checksum'
+) RETURNS TABLE (
+	"destination" TEXT,
+	"backup_id" TEXT,
+	"level" TEXT,
+	"status" TEXT,
+	"size_bytes" bigint,
+	"duration" interval,
+	"details" TEXT
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'verify_offsite_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."evidence_report"(
+	"from_time" timestamp with time zone DEFAULT now() - interval '30 days',
+	"to_time" timestamp with time zone DEFAULT now()
+) RETURNS TEXT
+STABLE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'evidence_report_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."add_table"(
+	"set_name" TEXT,
+	"table_name" TEXT,
+	"formats" TEXT[] DEFAULT NULL,
+	"row_filter" TEXT DEFAULT NULL,
+	"excluded_columns" TEXT[] DEFAULT '{}',
+	"masked_columns" jsonb DEFAULT '{}',
+	"subject_columns" TEXT[] DEFAULT '{}'
+) RETURNS TEXT
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'add_table_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup.add_table(
+    set_name text, relation regclass, formats text[] DEFAULT NULL, row_filter text DEFAULT NULL,
+    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}', subject_columns text[] DEFAULT '{}')
+RETURNS text
+LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6, $7) $fn$;
+
+CREATE OR REPLACE FUNCTION agent_backup."remove_destination"(
+	"set_name" TEXT,
+	"url" TEXT
+) RETURNS VOID
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'remove_destination_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."create_set"(
+	"set_name" TEXT,
+	"description" TEXT DEFAULT NULL,
+	"formats" TEXT[] DEFAULT '{csv,json}',
+	"compression" TEXT DEFAULT 'gzip',
+	"compression_level" INT DEFAULT 1,
+	"keep_daily" INT DEFAULT 7,
+	"keep_weekly" INT DEFAULT 4,
+	"keep_monthly" INT DEFAULT 12,
+	"rto" interval DEFAULT '2 hours',
+	"rpo" interval DEFAULT '1 hour',
+	"keep_last" INT DEFAULT 0,
+	"keep_within" interval DEFAULT NULL,
+	"max_age" interval DEFAULT NULL,
+	"backup_interval" interval DEFAULT '1 day',
+	"recipients_file" TEXT DEFAULT NULL
+) RETURNS VOID
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'create_set_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."prune_offsite"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"destination" TEXT DEFAULT NULL,
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"destination" TEXT,
+	"backup_id" TEXT,
+	"object_key" TEXT,
+	"started_at" timestamp with time zone,
+	"size_bytes" bigint,
+	"action" TEXT,
+	"reasons" TEXT[]
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'prune_offsite_wrapper';
 
 CREATE OR REPLACE FUNCTION agent_backup.platform_report() RETURNS TABLE (topic text, value text, note text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' AS $fn$
@@ -1420,11 +1379,52 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' 
     ORDER BY t.place
 $fn$;
 
-CREATE OR REPLACE VIEW agent_backup.health_encryption AS
-SELECT pg_catalog.format('%s: encryption', e.set_name) AS subject, e.severity, NULL::timestamptz AS since, e.reason, e.action
-  FROM agent_backup.encryption_state() e;
+CREATE OR REPLACE FUNCTION agent_backup."import_offsite"(
+	"url" TEXT,
+	"set_name" TEXT DEFAULT NULL,
+	"server_name" TEXT DEFAULT NULL
+) RETURNS TABLE (
+	"backup_file" TEXT,
+	"backup_id" TEXT,
+	"action" TEXT,
+	"details" TEXT
+)
 
-COMMENT ON VIEW agent_backup.health_encryption IS 'Part of health: whether the keys of encrypted sets can be used';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'import_offsite_wrapper';
+
+COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill), prune or offsite (copies elsewhere). A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';
+
+CREATE OR REPLACE FUNCTION agent_backup."reseal"(
+	"backup" TEXT DEFAULT NULL,
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"backup_id" TEXT,
+	"kind" TEXT,
+	"backup_file" TEXT,
+	"action" TEXT,
+	"key_ids_before" TEXT[],
+	"key_ids_after" TEXT[],
+	"details" TEXT
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'reseal_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."add_destination"(
+	"set_name" TEXT,
+	"url" TEXT,
+	"server_name" TEXT DEFAULT NULL,
+	"keep_daily" INT DEFAULT NULL,
+	"keep_weekly" INT DEFAULT NULL,
+	"keep_monthly" INT DEFAULT NULL,
+	"keep_last" INT DEFAULT NULL,
+	"max_age" interval DEFAULT NULL
+) RETURNS TEXT
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'add_destination_wrapper';
 
 CREATE OR REPLACE VIEW agent_backup.health AS
 SELECT h.subject, h.severity, h.since, h.reason, h.action
@@ -1565,7 +1565,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
         (18, 'agent_backup_disk_used_bytes', 'gauge', 'Bytes of all files in the directory of the backups'),
         (19, 'agent_backup_capture_gaps', 'gauge', 'Gaps of the last 30 days in the captured changes of a table'),
         (20, 'agent_backup_log_rows', 'gauge', 'Captured changes in the log, as the server estimates'),
-        (21, 'agent_backup_audit_entries', 'counter', 'Entries of the log of acts'),
+        (21, 'agent_backup_audit_entries', 'gauge', 'Entries of the log of acts'),
         (22, 'agent_backup_audit_verification_passed', 'gauge', 'Whether the log of acts was whole when it was last verified: 1 or 0'),
         (23, 'agent_backup_audit_verification_age_seconds', 'gauge', 'Time since that verification'),
         (24, 'agent_backup_health', 'gauge', 'Rows of the view health'),
@@ -1619,7 +1619,7 @@ COMMENT ON FUNCTION agent_backup.upload IS 'Sends to the destinations of a set w
 
 COMMENT ON FUNCTION agent_backup.verify_audit_log IS 'Proves the log of acts: every entry as it was written, none missing, and the heads that backups and verifications noted in it. One row chain, ok when all is well, else a row for each finding';
 
-COMMENT ON FUNCTION agent_backup.note_act IS 'Notes what a function of the extension that is written in SQL did; for the extension itself';
+COMMENT ON FUNCTION agent_backup.note_act IS 'Part of the log of acts: notes what a function of the extension that is written in SQL did; for the extension itself';
 
 SELECT agent_backup.grant_access();
 

@@ -235,7 +235,8 @@ impl Scanned {
         }
         let spooled = |plan: &EntryPlan| plan.spool.finish().map_err(|error| stream_error(table, error));
         let behind = self.formats.len() + usize::from(self.key.is_some());
-        let keys = self.key.zip(self.plans.get(self.formats.len())).map(|(key, plan)| Ok((key, spooled(plan)?)));
+        let keys = self.key.zip(self.plans.get(self.formats.len()));
+        let keys: Result<_> = keys.map(|(key, plan)| Ok((key, spooled(plan)?))).transpose();
         let behind = self.plans.iter().skip(behind);
         let subjects = behind.zip(self.subjects).map(|(plan, subject)| Ok((subject, spooled(plan)?)));
         let subjects = subjects.collect::<Result<Vec<_>>>()?;
@@ -243,12 +244,7 @@ impl Scanned {
             let spooled = spooled(plan)?;
             Ok(Entry { format, frame: Frame::of(&*plan.encoder), spooled })
         });
-        Ok(TableData {
-            rows: self.rows,
-            entries: entries.collect::<Result<Vec<_>>>()?,
-            keys: keys.transpose()?,
-            subjects,
-        })
+        Ok(TableData { rows: self.rows, entries: entries.collect::<Result<Vec<_>>>()?, keys: keys?, subjects })
     }
 }
 
