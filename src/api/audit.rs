@@ -81,6 +81,7 @@ pub unsafe extern "C-unwind" fn agent_backup_guard_audit(call: pg_sys::FunctionC
 unsafe fn guard(call: pg_sys::FunctionCallInfo) -> OurResult<()> {
     // SAFETY: as the caller promises; a trigger's context is its data, and the tag is looked at first.
     let data = unsafe { (*call).context };
+    // SAFETY: as above; a node begins with its tag.
     if data.is_null() || unsafe { !is_a(data, pg_sys::NodeTag::T_TriggerData) } {
         return Err(AuditError::NoTrigger { reason: "it is no trigger that called" }.into());
     }

@@ -30,6 +30,7 @@ pub unsafe extern "C-unwind" fn agent_backup_watch_drop(call: pg_sys::FunctionCa
 unsafe fn watch(call: pg_sys::FunctionCallInfo) -> Result<()> {
     // SAFETY: as the caller promises; an event trigger's context is its data, and the tag is looked at first.
     let data = unsafe { (*call).context };
+    // SAFETY: as above; a node begins with its tag.
     if data.is_null() || unsafe { !is_a(data, pg_sys::NodeTag::T_EventTriggerData) } {
         return Err(AuditError::NoTrigger { reason: "it is no event trigger that called" }.into());
     }
