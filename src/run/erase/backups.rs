@@ -222,7 +222,7 @@ pub fn reserve(file: &File, old_bytes: u64, new_bytes: u64) -> Result<()> {
     if new_bytes <= old_bytes {
         return Ok(());
     }
-    agent_backup_core::store::reserve(file, new_bytes).map_err(|error| Error::Write(error.into()))
+    agent_backup_core::store::reserve(file, new_bytes).map_err(Error::Write)
 }
 
 /// The rows of a backup in the answer.
