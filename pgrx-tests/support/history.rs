@@ -75,15 +75,15 @@ impl Life<'_> {
         self.verified(day, "orders", if day == 31 { Some("decode") } else { (day % 5 != 4).then_some("decode") });
         if !(17..=18).contains(&day) {
             self.run("SELECT agent_backup.backup('support')");
-            self.verified(day, "support", (day % 2 == 0).then_some("hash"));
+            self.verified(day, "support", day.is_multiple_of(2).then_some("hash"));
         }
-        if day % 7 == 0 {
+        if day.is_multiple_of(7) {
             self.client.execute("SELECT agent_backup.backup($1)", &[&EVIL]).unwrap();
             self.run(
                 "SELECT agent_backup.prune('orders', confirm => true), agent_backup.prune('support', confirm => true)",
             );
         }
-        if day % 3 == 0 {
+        if day.is_multiple_of(3) {
             self.clock(day, 14);
             self.run("SELECT agent_backup.incremental('orders')");
         }
