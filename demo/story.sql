@@ -149,7 +149,7 @@ SELECT item, status, left(evidence, 46) AS evidence FROM agent_backup.checklist 
 
 \echo '=== 20. A customer asks to be forgotten: found everywhere, erased everywhere, and gone for good.'
 
-SELECT agent_backup.set_subject_columns('agent_sdk', 'agent_approvals', '{customer_email}') AS names_persons_in;
+SELECT agent_backup.set_subject_columns('agent_sdk', 'agent_approvals', '{customer_email}') AS subjects_in;
 SELECT backup_id AS older FROM agent_backup.backups
 WHERE set_name = 'agent_sdk' AND status = 'complete' ORDER BY started_at LIMIT 1 \gset
 SELECT customer_email AS customer

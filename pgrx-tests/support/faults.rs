@@ -8,11 +8,25 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait_until;
+use postgres::{Client, NoTls};
+
+use crate::{Cluster, wait_until};
 
 /// Sends `signal` to a process of the server: SIGKILL for a crash, SIGINT for a cancel, SIGTERM for a terminated session.
 pub fn kill_backend(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
+}
+
+/// A connection to `database` once the server has recovered from the end of its process `pid`.
+/// Until the process is reaped the server does not know that it crashed, and takes connections that it ends a moment later.
+pub fn wait_for_recovery(cluster: &Cluster, database: &str, pid: i32) -> Client {
+    wait_until("the server to see the end of its process", Duration::from_secs(60), || {
+        (!PathBuf::from(format!("/proc/{pid}")).exists()).then_some(())
+    });
+    wait_until("the server to recover", Duration::from_secs(60), || {
+        let mut client = cluster.config("postgres", database).connect(NoTls).ok()?;
+        client.simple_query("SELECT 1").ok().map(|_| client)
+    })
 }
 
 /// Attaches strace to a backend and its threads (the backend alone if it shall kill); `args` are strace's, as `["-e", "inject=fsync:error=EIO:when=2"]`.

@@ -42,7 +42,7 @@ pub use exact::{
     Export, Reads, assert_exact, assert_same_bytes, copy_csv, csv_digest, export, has_xml, json_array, json_digest,
     pin, try_export,
 };
-pub use faults::{Strace, kill_backend, strace_backend};
+pub use faults::{Strace, kill_backend, strace_backend, wait_for_recovery};
 pub use garage::Garage;
 pub use incrementals::{
     Incremental, archived, ids_in, incremental_of_s, incremental_with, quiet_database, rows_in, tombstones_in, with_set,

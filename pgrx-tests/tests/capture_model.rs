@@ -223,7 +223,7 @@ fn run(db: &Database, seed: u64, statements: usize, with_ddl: bool) {
         let session = &mut sessions[random.below(2) as usize];
         done += usize::from(session.step(&mut random, with_ddl));
         let context = format!("seed {seed}, step {step}");
-        if random.chance(6) && copy(&mut watch, step) {
+        if random.chance(10) && copy(&mut watch, step) {
             copies.push(step);
         }
         if copies.is_empty() || !random.chance(8) {
@@ -246,7 +246,7 @@ fn run(db: &Database, seed: u64, statements: usize, with_ddl: bool) {
     }
     let entries: i64 = one(&mut watch, "SELECT count(*) FROM agent_backup.change_log");
     eprintln!("{done} of {statements} statements, {} copies, {restored} restores, {entries} entries", copies.len());
-    assert!(done > statements / 2 && copies.len() > statements / 40 && restored >= 3, "too little was tried");
+    assert!(done > statements / 2 && copies.len() >= 3 && restored >= 3, "too little was tried");
 }
 
 /// Whether the table can be read now.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_backup_suite::{
     Cluster, Database, Options, Set, assert_backups_whole, assert_clean, assert_no_trash, backup, begun, files,
-    kill_backend, long, sqlstate, statuses, strace_backend, wait_for_pause, wait_until,
+    kill_backend, long, sqlstate, statuses, strace_backend, wait_for_pause, wait_for_recovery,
 };
 
 const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,renameat2,unlinkat,mkdirat,linkat,fchmod,fchmodat,ftruncate";
@@ -61,13 +61,6 @@ fn traced(db: &Database, inject: &[&str]) -> (i32, String, Result<usize, String>
     (pid, strace.finish(), outcome)
 }
 
-fn wait_for_recovery(db: &Database) {
-    wait_until("the server to recover", Duration::from_secs(60), || {
-        let mut client = db.cluster().config("postgres", db.name()).connect(postgres::NoTls).ok()?;
-        client.batch_execute("SELECT 1").ok()
-    });
-}
-
 /// Every point, or some: first and last of each kind of call and others evenly between them.
 fn sample(points: Vec<Point>, wanted: usize) -> Vec<Point> {
     if long() || points.len() <= wanted {
@@ -109,9 +102,9 @@ fn a_kill_at_any_call_on_a_file_leaves_only_whole_backups() {
         }
         let before = assert_backups_whole(&db);
         let inject = format!("inject={}:signal=KILL:when={}", point.call, point.number);
-        let (_, _, outcome) = traced(&db, &["-e", &inject]);
+        let (pid, _, outcome) = traced(&db, &["-e", &inject]);
         killed += usize::from(outcome == Err("lost".to_owned()));
-        wait_for_recovery(&db);
+        wait_for_recovery(&cluster, db.name(), pid);
         db.run("SELECT agent_backup.reconcile('s')");
         assert!(assert_backups_whole(&db) >= before, "{point:?}: a backup is gone");
         assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok", "ok"], "{point:?}");
@@ -131,8 +124,8 @@ fn a_kill_while_the_directories_are_made_leaves_nothing_in_the_way() {
     db.run(&format!("ALTER DATABASE {} SET agent_backup.directory = '{}'", db.name(), deep.display()));
     for inject in ["mkdirat:signal=KILL:when=1", "mkdirat:signal=KILL:when=3", "fchmodat:signal=KILL:when=2"] {
         drop(std::fs::remove_dir_all(db.backup_dir().join("a")));
-        let (_, _, outcome) = traced(&db, &["-e", &format!("inject={inject}")]);
-        wait_for_recovery(&db);
+        let (pid, _, outcome) = traced(&db, &["-e", &format!("inject={inject}")]);
+        wait_for_recovery(&cluster, db.name(), pid);
         assert!(outcome.is_err() || inject.contains("fchmodat"), "{inject}: {outcome:?}");
         assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok"], "{inject}");
         assert_backups_whole_below(&db, &deep);
@@ -205,7 +198,7 @@ fn a_killed_session_is_followed_by_a_backup_at_once() {
     assert_eq!(files(&db).iter().filter(|name| name.ends_with(".staging")).count(), 2);
     kill_backend(pid, agent_backup_suite::Signal::SIGKILL);
     assert!(run.join().unwrap().1.is_err());
-    wait_for_recovery(&db);
+    wait_for_recovery(&cluster, db.name(), pid);
     assert_eq!(statuses(&backup(&mut db.client()).unwrap()), ["ok"]);
     assert_eq!(files(&db).len(), 2);
     assert_clean(&db, &CRASH);

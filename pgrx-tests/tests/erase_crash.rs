@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
 
 use agent_backup_suite::{
     CANARY, Cluster, Database, Options, assert_backups_whole, assert_no_trash, backup, begun, erase, fails_with, files,
-    files_with, long, make_person, one, sqlstate, strace_backend, summed, wait_for_pause, wait_until,
+    files_with, long, make_person, one, sqlstate, strace_backend, summed, wait_for_pause, wait_for_recovery,
 };
 
 const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,renameat,renameat2,unlinkat,ftruncate,fallocate,fchmod";
@@ -60,13 +59,6 @@ fn traced(db: &Database, inject: &[&str]) -> (i32, String, Result<usize, String>
     let outcome = erase(&mut client, ERASE).map(|rows| rows.len()).map_err(|error| sqlstate(&error));
     drop(client);
     (pid, strace.finish(), outcome)
-}
-
-fn wait_for_recovery(db: &Database) {
-    wait_until("the server to recover", Duration::from_secs(60), || {
-        let mut client = db.cluster().config("postgres", db.name()).connect(postgres::NoTls).ok()?;
-        client.batch_execute("SELECT 1").ok()
-    });
 }
 
 /// Two backups with the person in them, and nothing else.
@@ -129,9 +121,9 @@ fn a_kill_at_any_call_on_a_file_leaves_all_or_nothing() {
     for (round, point) in chosen.iter().enumerate() {
         fresh(&db);
         let inject = format!("inject={}:signal=KILL:when={}", point.call, point.number);
-        let (_, _, outcome) = traced(&db, &["-e", &inject]);
+        let (pid, _, outcome) = traced(&db, &["-e", &inject]);
         killed += usize::from(outcome == Err("lost".to_owned()));
-        wait_for_recovery(&db);
+        wait_for_recovery(&cluster, db.name(), pid);
         assert_all_or_nothing(&db, point, round % 2 == 0);
         assert_no_trash(&db, &CRASH);
     }
@@ -153,9 +145,9 @@ fn a_disk_that_is_full_or_fails_leaves_all_or_nothing() {
         "renameat:error=EIO:when=1",
     ] {
         fresh(&db);
-        let (_, trace, _) = traced(&db, &["-e", &format!("inject={inject}")]);
+        let (pid, trace, _) = traced(&db, &["-e", &format!("inject={inject}")]);
         assert!(trace.contains("INJECTED"), "{inject}");
-        wait_for_recovery(&db);
+        wait_for_recovery(&cluster, db.name(), pid);
         let point = Point { call: inject.into(), number: 0 };
         assert_all_or_nothing(&db, &point, false);
     }

@@ -189,10 +189,12 @@ fn acts_are_counted_by_how_they_ended_and_the_chain_is_checked() {
     refused(&mut db.client(), "SELECT agent_backup.pin('nosuch')");
     let call = "SELECT agent_backup.evidence_report(to_time => now() + interval '1 hour')";
     let page: String = one(&mut db.client(), call);
+    // The report is an act itself, entered after it was written.
     let acts = "SELECT action, count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'failed'),
-        count(*) FILTER (WHERE status = 'denied') FROM agent_backup.audit_log GROUP BY 1 ORDER BY 1";
+        count(*) FILTER (WHERE status = 'denied') FROM agent_backup.audit_log WHERE action <> 'evidence_report'
+        GROUP BY 1 ORDER BY 1";
     assert_table(&mut db.client(), &page, "acts-table", &[0, 1, 2, 3], acts);
-    let count: i64 = one(&mut db.client(), "SELECT count(*) FROM agent_backup.audit_log");
+    let count: i64 = one(&mut db.client(), "SELECT count(*) - 1 FROM agent_backup.audit_log");
     assert_eq!(numbers(&page)["acts"], count);
     assert!(count > 3, "{count}");
     assert_eq!(columns(rows(&page, "chain"), &[0, 1]), [["chain", "\u{2713} ok"]]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_backup_suite::{
     Cluster, Database, Options, Refusal, Set, Signal, assert_backups_whole, assert_no_trash, begun, database,
-    fails_with, kill_backend, lines, one, refused, wait_for_pause, wait_until,
+    fails_with, kill_backend, lines, one, refused, wait_for_pause, wait_for_recovery, wait_until,
 };
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
@@ -266,10 +266,7 @@ fn a_killed_server_process_costs_its_run_and_not_the_next_one() {
     let (pid, thread) = paused(&db);
     kill_backend(pid, Signal::SIGKILL);
     assert!(thread.join().unwrap().1.is_err());
-    wait_until("the server to recover", Duration::from_secs(60), || {
-        let mut client = cluster.config("postgres", db.name()).connect(postgres::NoTls).ok()?;
-        client.batch_execute("SELECT 1").ok()
-    });
+    wait_for_recovery(&cluster, db.name(), pid);
     run(&mut db.client(), "daily").unwrap();
     assert_eq!(lines(&mut db.client(), RUNS), ["daily|s|failed|", "daily|s|success|"]);
     assert_backups_whole(&db);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
     Cluster, Database, Options, S3, Set, Signal, backup, begun, database, fails_with, kill_backend, lines, one,
-    wait_until,
+    wait_for_recovery, wait_until,
 };
 
 /// A set that is large enough to be sent in parts, backed up, and a store of its own.
@@ -33,8 +33,12 @@ fn a_cancel_during_a_stall_ends_at_once_and_leaves_no_upload() {
     wait_until("a part", Duration::from_secs(30), || {
         store.calls().iter().any(|call| call.name == "UploadPart").then_some(())
     });
-    let shown: i64 =
-        one(&mut db.client(), "SELECT count(*) FROM pg_stat_progress_copy WHERE relid = 0 AND bytes_total > 8000000");
+    let shown: i64 = one(
+        &mut db.client(),
+        &format!(
+            "SELECT count(*) FROM pg_stat_progress_copy WHERE pid = {pid} AND relid = 0 AND bytes_total > 8000000"
+        ),
+    );
     assert_eq!(shown, 1);
     std::thread::sleep(Duration::from_millis(200));
     let cancelled = Instant::now();
@@ -64,9 +68,7 @@ fn a_killed_upload_is_done_by_the_next_and_nothing_of_it_stays() {
     drop(client);
     store.release();
     assert_eq!(store.unfinished().len(), 1, "a killed writer cannot clean up");
-    wait_until("the server", Duration::from_secs(60), || {
-        db.cluster().config("postgres", db.name()).connect(postgres::NoTls).ok().map(drop)
-    });
+    wait_for_recovery(&cluster, db.name(), pid);
     assert_eq!(actions(&db), ["uploaded", "uploaded"]);
     assert!(store.unfinished().is_empty(), "{:?}", store.unfinished());
     assert_eq!(store.keys("x/").len(), 2);

@@ -193,7 +193,7 @@ fn incrementals_are_sealed_anew_with_their_tombstones() {
     let identities = agent_backup_core::crypt::Identities::parse(&new.secret).unwrap();
     let keys = agent_backup_core::crypt::open_text(&told.sealed_tombstones.unwrap(), &identities).unwrap();
     assert_eq!((keys.as_slice(), told.tombstones.len()), (&br#"["alice"]"#[..], 0));
-    assert_eq!(lines(&mut db.client(), "SELECT file_name FROM agent_backup.watermarks"), [rows.clone()]);
+    assert_eq!(lines(&mut db.client(), "SELECT file_name FROM agent_backup.watermarks"), std::slice::from_ref(rows));
     assert_no_trash(&db, &[]);
 }
 

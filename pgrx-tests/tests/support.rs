@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent_backup_suite::{
     Cluster, Options, Signal, assert_no_trash, assert_same_bytes, csv_digest, database, equal_tables, json_digest,
-    kill_backend, server_major, shared, strace_backend, trash, wait_until,
+    kill_backend, server_major, shared, strace_backend, trash, wait_for_recovery, wait_until,
 };
 
 const TWO_TABLES: &str =
@@ -170,12 +170,7 @@ fn a_crash_keeps_what_was_committed() {
     client.batch_execute("CREATE TABLE t AS SELECT 1 AS n").unwrap();
     let pid = cluster.backend_pid(&mut client);
     kill_backend(pid, Signal::SIGKILL);
-    wait_until("the crash to be seen", Duration::from_secs(20), || {
-        client.is_valid(Duration::from_secs(1)).is_err().then_some(())
-    });
-    let mut client = wait_until("the recovery", Duration::from_secs(30), || {
-        cluster.config("postgres", "postgres").connect(postgres::NoTls).ok()
-    });
+    let mut client = wait_for_recovery(&cluster, "postgres", pid);
     assert_eq!(client.query_one("SELECT count(*) FROM t", &[]).unwrap().get::<_, i64>(0), 1);
     assert!(cluster.log().contains("was terminated by signal 9"));
     cluster.stop("immediate");

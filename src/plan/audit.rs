@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn an_entry_waits_in_a_file_as_it_is() {
         let waiting = Entry { status: Status::Denied, client_addr: Some("192.0.2.1".into()), ..entry("upload") };
-        let json = serde_json::to_string(&[waiting.clone()]).unwrap();
+        let json = serde_json::to_string(std::slice::from_ref(&waiting)).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Entry>>(&json).unwrap(), [waiting]);
     }
 
