@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agent_backup_core::container::manifest::{Entry, Manifest, Member as ManifestMember, MemberStatus};
 use agent_backup_core::plan::names::{self, Form};
-use agent_backup_core::store::{Directory, Published};
+use agent_backup_core::store::Published;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
@@ -362,19 +362,13 @@ pub fn from_manifest(
 }
 
 /// The catalogue's row of a backup of which nothing came to be.
-pub fn of_failure(manifest: &Manifest, directory: &Directory, error: Option<String>) -> BackupRecord {
+pub fn of_failure(manifest: &Manifest, directory: &Path, error: Option<String>) -> BackupRecord {
     let none = FileFacts { name: String::new(), size: 0, sha256: None };
     BackupRecord {
         status: "failed",
         file_name: None,
         manifest_name: None,
-        ..from_manifest(
-            manifest,
-            directory.path(),
-            &none,
-            &none,
-            error.or_else(|| Some("nothing was backed up".into())),
-        )
+        ..from_manifest(manifest, directory, &none, &none, error.or_else(|| Some("nothing was backed up".into())))
     }
 }
 

@@ -133,12 +133,29 @@ pub fn is_known(url: &str) -> Result<bool> {
     })
 }
 
+/// Whether a place is at or below a destination.
+pub fn is_destination(url: &str) -> Result<bool> {
+    as_owner(|| {
+        let query = "SELECT EXISTS (SELECT FROM agent_backup.offsite_destinations WHERE $1 = url OR starts_with($1, url || '/'))";
+        Ok(sql::rows(query, &[url.into()], |row| row.required(1))?.contains(&true))
+    })
+}
+
 /// Notes that backups below a place were listed here.
 pub fn imported(url: &str, server: Option<&str>) -> Result<()> {
     as_owner(|| {
         let statement = "INSERT INTO agent_backup.offsite_imports AS i (url, server_name) VALUES ($1, $2) \
             ON CONFLICT (url) DO UPDATE SET (server_name, imported_at, imported_by) = (coalesce($2, i.server_name), now(), session_user)";
         sql::execute(statement, &[url.into(), server.into()]).map(drop)
+    })
+}
+
+/// Names of containers and manifests of a set that a database has listed.
+pub fn names_of_set(set: &str, system_identifier: &str, database: &str) -> Result<Vec<String>> {
+    as_owner(|| {
+        let query = "SELECT unnest(ARRAY[file_name, manifest_name]) FROM agent_backup.backup_catalog \
+                      WHERE set_name = $1 AND system_identifier = $2 AND database_name = $3 AND file_name IS NOT NULL";
+        sql::rows(query, &[set.into(), system_identifier.into(), database.into()], |row| row.required(1))
     })
 }
 

@@ -15,6 +15,7 @@ static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CHUNK_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static OFFSITE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static BACKUP_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static OFFSITE_SERVER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static RECIPIENTS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -110,6 +111,14 @@ pub fn register() {
 
 fn register_offsite() {
     GucRegistry::define_string_guc(
+        c"agent_backup.backup_url",
+        c"Place that backups of sets are written straight to, with no file in agent_backup.directory.",
+        c"s3://bucket/prefix or file:///directory, without credentials. Empty means agent_backup.directory.",
+        &BACKUP_URL,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
         c"agent_backup.offsite_url",
         c"Place that copies of backups go to, for sets without a destination of their own.",
         c"s3://bucket/prefix or file:///directory, without credentials. Empty means none.",
@@ -130,6 +139,11 @@ fn register_offsite() {
 /// Where copies go of sets that have no destination of their own.
 pub fn offsite_url() -> Option<String> {
     text(&OFFSITE_URL).filter(|url| !url.is_empty())
+}
+
+/// Where backups of sets are written straight to, in place of the directory.
+pub fn backup_url() -> Option<String> {
+    text(&BACKUP_URL).filter(|url| !url.is_empty())
 }
 
 /// The foreign server by which stores are reached that name none.

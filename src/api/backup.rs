@@ -17,7 +17,9 @@ use crate::server::text::Text;
 /// `SELECT * FROM agent_backup.backup();`
 ///
 /// `set_name`: the set; `kind`: `full` or `archive` (long-term); `formats`: in place of the set's own; `tables`: some of
-/// its members only. One row per member: `status` is `ok`, `failed` (with `error_message`) or `absent`; `row_count` in
+/// its members only; `destination`: a place in a store that it is written straight to, part by part, with no file on this
+/// machine: one of the set's destinations, or for who may send backups anywhere any `s3://bucket/prefix` (null: what
+/// `agent_backup.backup_url` says, and without that the backup directory). One row per member: `status` is `ok`, `failed` (with `error_message`) or `absent`; `row_count` in
 /// rows; `size_bytes` as stored; `checksum` the row digest of its first format; `duration` of its reading. A failed
 /// member makes the backup `incomplete` in the view `backups`, and the others are kept.
 ///
@@ -25,11 +27,12 @@ use crate::server::text::Text;
 /// on the set, 53100 when the disk is full, 25006 in a read-only transaction. On a standby the files are written and no
 /// row: `reconcile` on the primary, where it sees the same directory, lists the backup as its own.
 #[pg_extern(schema = "agent_backup", name = "backup")]
-fn run_backup(
+fn backup_set(
     set_name: default!(Option<Text>, "'agent_sdk'"),
     kind: default!(Option<Text>, "'full'"),
     formats: default!(Option<Vec<Option<Text>>>, "NULL"),
     tables: default!(Option<Vec<Option<Text>>>, "NULL"),
+    destination: default!(Option<Text>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
@@ -52,10 +55,47 @@ fn run_backup(
             kind: &required(kind, "kind")?,
             formats: optional_items(formats, "formats")?,
             tables: optional_items(tables, "tables")?,
+            destination: destination.as_deref(),
         })?;
-        let file = report.file();
+        Ok(TableIterator::new(report.rows()))
+    })
+}
+
+/// As 0.1.0 declares it: backups go on while a server has this library and its databases are not updated yet.
+#[pg_extern(sql = false)]
+fn run_backup(
+    set_name: Option<Text>,
+    kind: Option<Text>,
+    formats: Option<Vec<Option<Text>>>,
+    tables: Option<Vec<Option<Text>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(table_name, Text),
+            name!(status, &'static str),
+            name!(row_count, Option<i64>),
+            name!(size_bytes, Option<i64>),
+            name!(checksum, Option<Text>),
+            name!(backup_file, Option<Text>),
+            name!(duration, Option<Interval>),
+            name!(error_message, Option<Text>),
+        ),
+    >,
+    ErrorReport,
+> {
+    backup_set(set_name, kind, formats, tables, None)
+}
+
+/// A row of `backup`.
+type Row = (Text, &'static str, Option<i64>, Option<i64>, Option<Text>, Option<Text>, Option<Interval>, Option<Text>);
+
+impl Report {
+    /// A row per member.
+    fn rows(&self) -> Vec<Row> {
+        let file = self.file();
         let row = |(ordinal, outcome): (usize, &Outcome)| {
-            let (rows, size, checksum) = report.sizes(ordinal, outcome);
+            let (rows, size, checksum) = self.sizes(ordinal, outcome);
             let done = matches!(outcome.state, State::Done { .. });
             let error = outcome.reason().map(Text::from);
             let duration =
@@ -63,15 +103,13 @@ fn run_backup(
             let file = file.clone().filter(|_| done);
             (outcome.table.display().into(), outcome.status(), rows, size, checksum, file, duration, error)
         };
-        Ok(TableIterator::new(report.outcomes.iter().enumerate().map(row).collect::<Vec<_>>()))
-    })
-}
+        self.outcomes.iter().enumerate().map(row).collect()
+    }
 
-impl Report {
     /// Path of the container, if there is one.
     fn file(&self) -> Option<Text> {
         let placed = self.placed.as_ref()?;
-        Some(self.directory.path().join(&placed.container.name).display().to_string().into())
+        Some(self.path.join(&placed.container.name).display().to_string().into())
     }
 
     /// Rows, stored bytes and row digest of a member that is in the backup.

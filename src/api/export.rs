@@ -20,7 +20,7 @@ use crate::server::text::Text;
 ///
 /// `format` is `csv`, `json` (an array with a row a line) or `sql` (one INSERT a row); the ending of `destination` tells
 /// the compression: `.gz`, `.zst`, or none. Null writes `exports/<table>_<stamp>.<format>` below the backup directory,
-/// and a relative path is below it. One row: rows, bytes of the file, row digest, path. An existing file is never overwritten.
+/// and a relative path is below it; `s3://bucket/prefix/file.csv.gz` is written straight to a store. One row: rows, bytes of the file, row digest, path. An existing file is never overwritten.
 ///
 /// Errors: 42501 without the right to write files there or to read all rows, 42P01 for an unknown table (the hint names
 /// near ones), 42809 for what is no table, 22023 for an unknown format or a path that is refused.

@@ -246,6 +246,11 @@ impl<W: Write> ContainerWriter<W> {
         })
     }
 
+    /// Hands on what was held back, as far as `out` does.
+    pub fn flush(&mut self) -> Result<(), ContainerError> {
+        self.out.flush().map_err(|source| ContainerError::Write { what: "the container".into(), source })
+    }
+
     /// Bytes written so far.
     pub(super) fn offset(&self) -> u64 {
         self.out.offset

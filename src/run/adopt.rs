@@ -160,9 +160,9 @@ pub fn relist(directory: &Directory, file: &str, beside: &str) -> Result<String>
 
 /// The manifest of the set's newest complete backup here, if it is the one that the catalogue knows. It only spares work:
 /// whatever is wrong with it, there is none.
-pub fn newest(set: &str, directory: &Directory) -> Option<Manifest> {
-    let (name, sha256) = journal::newest_manifest(set, &directory.path().display().to_string()).ok()??;
-    let bytes = read(directory.open_file(&name).ok()?).ok()?;
+pub fn newest(set: &str, shelf: &Shelf) -> Option<Manifest> {
+    let (name, sha256) = journal::newest_manifest(set, &shelf.path().display().to_string()).ok()??;
+    let bytes = shelf.read(&name).ok()?;
     if sha256_hex(&bytes) != sha256 {
         return None;
     }

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::Encryption;
 use agent_backup_core::crypt::Recipients;
+use agent_backup_core::plan::names::Form;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
@@ -18,13 +20,17 @@ use crate::journal_archive;
 use crate::journal_audit;
 use crate::journal_encryption;
 use crate::run::members::{Locked, Reader};
+use crate::run::offsite::direct::{self, Direct};
 use crate::run::outcome::{self, Outcome, State};
-use crate::run::publish::{Placed, Writing};
+use crate::run::place::SetPlace;
+use crate::run::publish::{Goal, Placed, Writing};
 use crate::run::say;
+use crate::run::shelf::Shelf;
 use crate::run::{adopt, audit, keys, place, reconcile, sealing};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{clock, facts, lock};
+use crate::settings;
 use crate::table::catalog;
 use crate::table::ddl::{self, Definitions};
 
@@ -36,13 +42,16 @@ pub struct Request<'a> {
     pub formats: Option<Vec<String>>,
     /// Some of the members only.
     pub tables: Option<Vec<String>>,
+    /// A place in a store that it is written straight to; none for `agent_backup.backup_url`, and without that the directory.
+    pub destination: Option<&'a str>,
 }
 
 /// A backup that ended: its members, and its files unless nothing could be read.
 pub struct Report {
     pub outcomes: Vec<Outcome>,
     pub placed: Option<Placed>,
-    pub directory: Directory,
+    /// Path or URL of the place of its files.
+    pub path: PathBuf,
 }
 
 /// Backs up a set. One member that fails costs that member; the backup is then incomplete, and says so. On a standby no
@@ -51,7 +60,13 @@ pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable_files()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    let report = run_set(request, &set)?;
+    let report = match request.destination.map(str::to_owned).or_else(settings::backup_url) {
+        None => run_set(request, &set, &Site::Here(directory_of(&set.name)?))?,
+        Some(url) => {
+            direct::require_place(&url)?;
+            run_set(request, &set, &Site::There(Direct::open(&set.name, &url)?))?
+        }
+    };
     report.note(request.kind);
     Ok(report)
 }
@@ -71,19 +86,57 @@ impl Report {
     }
 }
 
-fn run_set(request: &Request, set: &Set) -> Result<Report> {
+/// Where a backup is written to.
+enum Site {
+    Here(SetPlace),
+    There(Direct),
+}
+
+/// The set's directory; what the catalogue did not list there is listed.
+fn directory_of(set: &str) -> Result<SetPlace> {
+    let place = place::of_set(set)?;
+    if !snapshot::is_standby() {
+        reconcile::before_backup(set, &place.directory)?;
+    }
+    Ok(place)
+}
+
+impl Site {
+    fn goal(&self) -> Goal<'_> {
+        match self {
+            Site::Here(place) => Goal::Here(&place.directory),
+            Site::There(direct) => Goal::There(direct),
+        }
+    }
+
+    fn shelf(&self) -> Shelf {
+        match self {
+            Site::Here(place) => Shelf::Local(place.directory.clone()),
+            Site::There(direct) => direct.shelf(),
+        }
+    }
+
+    /// Where rows wait that were read: nothing of what goes to a store stays beside the backups.
+    fn spools(&self, form: Form) -> Result<Directory> {
+        match self {
+            Site::Here(place) => place::of_spools(&place.directory, form),
+            Site::There(_) => place::of_temporary_files(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.shelf().path()
+    }
+}
+
+fn run_set(request: &Request, set: &Set, site: &Site) -> Result<Report> {
     let members = wanted_members(set, request)?;
     let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
         option: "compression",
         reason: format!("{} has no level {}", set.compression, set.level),
     })?;
     let recipients = keys::recipients(&set.recipients_files)?;
-    let place = place::of_set(&set.name)?;
     let lists = !snapshot::is_standby();
-    if lists {
-        reconcile::before_backup(&set.name, &place.directory)?;
-    }
-
     let started = clock::now()?;
     let formats = Pinned::formats()?;
     // The catalogue queries are wide and return little: compiling them would take many times their run.
@@ -91,26 +144,26 @@ fn run_set(request: &Request, set: &Set) -> Result<Report> {
     let locked = lock_members(members)?;
     let snapshot = Snapshot::push()?;
     failpoint_after_snapshot()?;
-    let mut writing = Writing::start(&place.directory, &set.name, started, compression, recipients.as_ref())?;
-    let spools = place::of_spools(&place.directory, sealing::form(recipients.as_ref()))?;
-    let directories = Directories { set: &place.directory, spools: &spools };
-    let read = read_members(locked, request, set, compression, directories, &mut writing)?;
+    let mut writing = Writing::start(site.goal(), &set.name, started, compression, recipients.as_ref())?;
+    let spools = site.spools(sealing::form(recipients.as_ref()))?;
+    let places = Places { set: &site.shelf(), spools: &spools };
+    let read = read_members(locked, request, set, compression, places, &mut writing)?;
     let manifest = new_manifest(set, request, started, &read, recipients.as_ref())?;
     let manifest = Manifest { snapshot: snapshot.name().to_owned(), ..manifest };
     drop(snapshot);
 
     let placed = if read.outcomes.iter().any(Outcome::is_done) {
         let schema = ddl::script(&manifest.ddl);
-        Some(writing.finish(&schema, manifest.clone(), used_names(&place.directory)?)?)
+        Some(writing.finish(&schema, manifest.clone(), used_names(set, &site.path())?)?)
     } else {
         None
     };
     match &placed {
-        _ if lists => record(&manifest, placed.as_ref(), &read.outcomes, &place.directory)?,
+        _ if lists => record(&manifest, placed.as_ref(), &read.outcomes, site)?,
         Some(placed) => say::not_listed(&set.name, &placed.manifest.backup_id),
         None => (),
     }
-    Ok(Report { outcomes: read.outcomes, placed, directory: place.directory.clone() })
+    Ok(Report { outcomes: read.outcomes, placed, path: site.path() })
 }
 
 /// The set that backups made before a restore are listed under.
@@ -178,7 +231,10 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
     // Who asked for it tells of it in a line of its own.
     let quiet = Pinned::nothing();
     quiet.set("client_min_messages", "warning")?;
-    let report = run_set(&Request { set: name, kind, formats: None, tables: None }, &set)?;
+    let place = directory_of(name)?;
+    let directory = place.directory.clone();
+    let request = Request { set: name, kind, formats: None, tables: None, destination: None };
+    let report = run_set(&request, &set, &Site::Here(place))?;
     let failed = report.outcomes.iter().find(|outcome| !outcome.is_done());
     if let Some(outcome) = failed {
         let reason = format!("it could not be saved first: {}", outcome.error().unwrap_or("it is gone"));
@@ -192,7 +248,7 @@ fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Sav
     let placed = report.placed.ok_or(Error::Internal { object: "safety backup", reason: "it has no file".into() })?;
     // In the order of a removal: without its manifest it is no backup.
     let files = vec![placed.manifest_file.name, placed.container.name];
-    Ok(Saved { backup_id: placed.manifest.backup_id, rows, directory: report.directory, files })
+    Ok(Saved { backup_id: placed.manifest.backup_id, rows, directory, files })
 }
 
 /// What is wrong with a request is said before anything is locked or written.
@@ -211,9 +267,10 @@ fn check_request(request: &Request) -> Result<()> {
 }
 
 /// Names that the catalogue has for files of this directory, there or not: none is given twice.
-fn used_names(directory: &Directory) -> Result<HashSet<OsString>> {
-    let known = journal::files_in(&directory.path().display().to_string())?;
-    Ok(known.into_iter().flat_map(|file| [file.file_name.into(), file.manifest_name.into()]).collect())
+fn used_names(set: &Set, path: &Path) -> Result<HashSet<OsString>> {
+    let known = journal::files_in(&path.display().to_string())?;
+    let here = known.into_iter().flat_map(|file| [file.file_name.into(), file.manifest_name.into()]);
+    Ok(here.chain(direct::names_of_set(&set.name)?).collect())
 }
 
 fn failpoint_after_snapshot() -> Result<()> {
@@ -264,8 +321,8 @@ pub fn lock_members(members: Vec<Member>) -> Result<Vec<Locked>> {
 
 /// Where the last backup is looked for, and where rows wait.
 #[derive(Clone, Copy)]
-struct Directories<'a> {
-    set: &'a Directory,
+struct Places<'a> {
+    set: &'a Shelf,
     spools: &'a Directory,
 }
 
@@ -280,13 +337,13 @@ fn read_members(
     request: &Request,
     set: &Set,
     compression: Compression,
-    directories: Directories,
+    places: Places,
     writing: &mut Writing,
 ) -> Result<Read> {
     let oids: Vec<pg_sys::Oid> =
         locked.iter().filter_map(|member| member.oid.as_ref().ok().copied().flatten()).collect();
     let mut described = catalog::describe(&oids)?.into_iter();
-    let mut reader = Reader::start(compression, directories.spools, writing)?;
+    let mut reader = Reader::start(compression, places.spools, writing)?;
     for Locked { member, oid } in locked {
         let table = match oid {
             Ok(None) => Ok(None),
@@ -301,7 +358,7 @@ fn read_members(
         if tables.is_empty() {
             return Ok(Definitions::default());
         }
-        ddl::definitions(tables, || adopt::newest(&set.name, directories.set))
+        ddl::definitions(tables, || adopt::newest(&set.name, places.set))
     };
     let scanned = reader.scanned();
     let mut definitions = definitions_of(&scanned)?;
@@ -373,7 +430,7 @@ fn new_manifest(
     })
 }
 
-fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], directory: &Directory) -> Result<()> {
+fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], site: &Site) -> Result<()> {
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.error().is_some()).collect();
     let error = match placed {
         None if failed.is_empty() => Some("none of the set's tables exists here".to_owned()),
@@ -387,14 +444,14 @@ fn record(manifest: &Manifest, placed: Option<&Placed>, outcomes: &[Outcome], di
         ),
     };
     let record = match placed {
-        Some(placed) => journal::from_manifest(
-            &placed.manifest,
-            directory.path(),
-            &(&placed.container).into(),
-            &(&placed.manifest_file).into(),
-            error,
-        ),
-        None => journal::of_failure(manifest, directory, error),
+        Some(placed) => {
+            journal::from_manifest(&placed.manifest, &site.path(), &placed.container, &placed.manifest_file, error)
+        }
+        None => journal::of_failure(manifest, &site.path(), error),
     };
-    journal::record(&record)
+    journal::record(&record)?;
+    match (site, placed) {
+        (Site::There(direct), Some(placed)) => direct.note(&placed.manifest, &placed.container, &placed.manifest_file),
+        _ => Ok(()),
+    }
 }

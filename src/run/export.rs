@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::names::{self, Form};
 use agent_backup_core::plan::{Compression, Format};
-use agent_backup_core::store::{Directory, Published, StoreError};
+use agent_backup_core::store::{Directory, StoreError};
 use agent_backup_core::stream::Compressor;
 use chrono::Utc;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::journal::FileFacts;
+use crate::run::offsite::access::{self, Store};
+use crate::run::offsite::direct::Object;
+use crate::run::publish::Target;
 use crate::run::sealing::{self, Out};
-use crate::run::{keys, pipeline, place, publish, say};
+use crate::run::{keys, pipeline, place, publish, say, shelf};
 use crate::server::lock;
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
@@ -30,7 +34,7 @@ pub struct Exported {
     pub rows: u64,
     pub checksum: String,
     pub path: PathBuf,
-    pub file: Published,
+    pub file: FileFacts,
     pub took: Duration,
 }
 
@@ -42,7 +46,51 @@ pub enum FileName<'a> {
     Given(String),
 }
 
-/// Writes `destination` (or `exports/<table>_<stamp>.<format>` below the backup directory). Its ending tells the
+/// Where a file goes.
+enum Place {
+    Directory(Directory),
+    Store(Store),
+}
+
+impl Place {
+    fn open(path: &Path) -> Result<Self> {
+        let text = path.to_string_lossy();
+        if !shelf::is_url(&text) {
+            return Ok(Place::Directory(place::of_export(path)?));
+        }
+        place::require_store_writer(&text)?;
+        Ok(Place::Store(access::open(&text, None)?))
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Place::Directory(directory) => directory.path().to_owned(),
+            Place::Store(store) => PathBuf::from(&store.url),
+        }
+    }
+
+    fn spools(&self, form: Form) -> Result<Directory> {
+        match self {
+            Place::Directory(directory) => place::of_spools(directory, form),
+            Place::Store(_) => place::of_temporary_files(),
+        }
+    }
+
+    /// Something new to write to. Errors: `Exists`, of an object; of a file that is told when it gets its name.
+    fn begin(&self, hint: &str, name: Option<&str>) -> Result<Target> {
+        match (self, name) {
+            (Place::Store(store), Some(name)) if store.has(name)? => {
+                Err(StoreError::Exists { path: self.path().join(name) }.into())
+            }
+            (Place::Store(store), Some(name)) => Ok(Target::Object(Object::begin(store, name)?)),
+            (Place::Store(_), None) => Err(Error::Internal { object: "export", reason: "it has no name".into() }),
+            (Place::Directory(directory), _) => Ok(Target::File(publish::stage(directory, hint)?)),
+        }
+    }
+}
+
+/// Writes `destination`, a path or a URL as `s3://bucket/prefix/file.csv.gz` (or `exports/<table>_<stamp>.<format>` below the
+/// backup directory). Its ending tells the
 /// compression: `.gz`, `.zst`, or none. What the table's backups are encrypted for, a file below the backup directory is
 /// encrypted for too: `.age` is put at the end of its name.
 pub fn to_destination(table: &str, format: Format, destination: Option<&str>) -> Result<Exported> {
@@ -54,7 +102,7 @@ pub fn to_destination(table: &str, format: Format, destination: Option<&str>) ->
                 table,
                 format,
                 compression_of(names::unsealed(name), format)?,
-                &place::absolute(parent),
+                &if shelf::is_url(destination) { PathBuf::from(parent) } else { place::absolute(parent) },
                 &FileName::Given(name.to_owned()),
             )
         }
@@ -105,9 +153,9 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     snapshot::require_writable_files()?;
     let begun = Instant::now();
     let oid = ident::resolve(table)?;
-    let directory = place::of_export(directory)?;
-    let recipients = recipients(oid, &directory, name)?;
-    let spools = place::of_spools(&directory, sealing::form(recipients.as_ref()))?;
+    let place = Place::open(directory)?;
+    let recipients = recipients(oid, &place, name)?;
+    let spools = place.spools(sealing::form(recipients.as_ref()))?;
     let _formats = Pinned::formats()?;
     let described = lock_and_describe(oid)?;
     let snapshot = Snapshot::push()?;
@@ -120,17 +168,25 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     drop(snapshot);
 
     let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;
-    let staged = publish::stage(&directory, &names::encode(&described.name.name))?;
-    let mut out = Out::start(staged, recipients.as_ref())?;
+    let end = sealing::form(recipients.as_ref()).ending();
+    let given = match name {
+        FileName::Given(name) => Some(format!("{}{end}", names::unsealed(name))),
+        FileName::Stamped { .. } => None,
+    };
+    let target = place.begin(&names::encode(&described.name.name), given.as_deref())?;
+    let mut out = Out::start(target, recipients.as_ref())?;
     let mut compressor = Compressor::new(compression).map_err(publish::file_error)?;
     let copied = entry.spooled.copy_stream(&entry.frame, &mut compressor, &mut out).map_err(publish::file_error)?;
-    let (staged, end) = (out.finish()?, sealing::form(recipients.as_ref()).ending());
-    let file = match name {
-        FileName::Given(name) => staged.publish(&format!("{}{end}", names::unsealed(name)))?,
-        FileName::Stamped { ending } => {
+    let file: FileFacts = match (out.finish()?, name, given) {
+        (Target::Object(object), ..) => object.finish()?,
+        (Target::File(staged), _, Some(given)) => (&staged.publish(&given)?).into(),
+        (Target::File(staged), FileName::Stamped { ending }, None) => {
             let ending = format!("{ending}{end}");
             let named = names::export(&described.name.schema, &described.name.name, &ending, Utc::now());
-            staged.publish_unique(named)?
+            (&staged.publish_unique(named)?).into()
+        }
+        (Target::File(_), FileName::Given(_), None) => {
+            return Err(Error::Internal { object: "export", reason: "it has no name".into() });
         }
     };
     let took = begun.elapsed();
@@ -139,17 +195,21 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
         table: described.name.display(),
         rows: data.rows,
         checksum: entry.spooled.digest.to_string(),
-        path: directory.path().join(&file.name),
+        path: place.path().join(&file.name),
         file,
         took,
     })
 }
 
-/// For whom the file is sealed: what lies below the backup directory for whom the table's backups are, and what is named so.
-fn recipients(table: pg_sys::Oid, directory: &Directory, name: &FileName) -> Result<Option<Recipients>> {
+/// For whom the file is sealed: what lies in a store or below the backup directory for whom the table's backups are, and what is named so.
+fn recipients(table: pg_sys::Oid, place: &Place, name: &FileName) -> Result<Option<Recipients>> {
     let asked = matches!(name, FileName::Given(name) if Form::of(name) == Form::Sealed);
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if !asked && !real(directory.path()).starts_with(real(&settings::directory())) {
+    let is_inside = match place {
+        Place::Directory(directory) => real(directory.path()).starts_with(real(&settings::directory())),
+        Place::Store(_) => true,
+    };
+    if !asked && !is_inside {
         return Ok(None);
     }
     let files = match journal_encryption::is_log(table)? {

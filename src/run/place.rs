@@ -15,6 +15,7 @@ use crate::journal_offsite;
 use crate::run::erase::{pending, settle, tombstones};
 use crate::run::removal;
 use crate::run::reseal::recover;
+use crate::run::shelf;
 use crate::server::lock::SetLock;
 use crate::server::{message, privilege};
 use crate::settings;
@@ -107,10 +108,26 @@ pub fn require_store_reader(url: &str) -> Result<()> {
     if privilege::is_file_reader() {
         return Ok(());
     }
-    if journal_offsite::is_known(url)? || settings::offsite_url().is_some_and(|known| is_below(url, &known)) {
+    if journal_offsite::is_known(url)?
+        || [settings::offsite_url(), settings::backup_url()].iter().flatten().any(|known| is_below(url, known))
+    {
         return privilege::require_backup_reader(&settings::directory());
     }
     let (what, grantable) = ("read backups from", "pg_read_server_files");
+    Err(OffsiteError::MayNotReach { what, url: url.to_owned(), grantable }.into())
+}
+
+/// The caller may write to a place in a store: any, who may write server files; who may change sets, one that is a
+/// destination or below one.
+pub fn require_store_writer(url: &str) -> Result<()> {
+    if privilege::is_file_writer() {
+        return Ok(());
+    }
+    let known = [settings::offsite_url(), settings::backup_url()];
+    if journal_offsite::is_destination(url)? || known.iter().flatten().any(|known| is_below(url, known)) {
+        return privilege::require_operator();
+    }
+    let (what, grantable) = ("write to", "pg_write_server_files");
     Err(OffsiteError::MayNotReach { what, url: url.to_owned(), grantable }.into())
 }
 
@@ -134,13 +151,16 @@ pub fn to_remove(path: &Path, set: &str) -> Result<(Directory, Rc<DirectoryLock>
 pub fn of_spools(beside: &Directory, form: Form) -> Result<Directory> {
     match form {
         Form::Plain => Ok(beside.clone()),
-        Form::Sealed => {
-            let path = settings::temporary_directory();
-            // It may be a link to a faster disk, as the server allows.
-            let path = path.canonicalize().unwrap_or(path);
-            Ok(Directory::open_or_create(&path, DirectoryRule::default())?)
-        }
+        Form::Sealed => of_temporary_files(),
     }
+}
+
+/// Where the server keeps its own temporary files.
+pub fn of_temporary_files() -> Result<Directory> {
+    let path = settings::temporary_directory();
+    // It may be a link to a faster disk, as the server allows.
+    let path = path.canonicalize().unwrap_or(path);
+    Ok(Directory::open_or_create(&path, DirectoryRule::default())?)
 }
 
 /// The directory of a set, there or not.
@@ -154,6 +174,11 @@ pub fn absolute(path: &str) -> PathBuf {
 }
 
 fn open(path: &Path) -> Result<Directory> {
+    if shelf::is_url(&path.to_string_lossy()) {
+        let reason =
+            "it is a place in a store: set agent_backup.backup_url to it, and the directory to one of this server";
+        return Err(Error::InvalidOption { option: "agent_backup.directory", reason: reason.into() });
+    }
     clean_up_at_exit();
     Ok(Directory::open_or_create(path, rule())?)
 }

@@ -2,56 +2,111 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use agent_backup_core::container::{ContainerError, ContainerWriter, Manifest};
 use agent_backup_core::crypt::Recipients;
 use agent_backup_core::plan::Compression;
 use agent_backup_core::plan::names::{self, Form};
+use agent_backup_core::store::object::ObjectError;
 use agent_backup_core::store::{Directory, Published, StagedFile, StoreError};
 use agent_backup_core::stream::{Spooled, StreamError};
 use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
+use crate::journal::FileFacts;
+use crate::run::offsite::access;
+use crate::run::offsite::direct::{self, Direct, Object};
 use crate::run::pipeline::Entry;
 use crate::run::say;
 use crate::run::sealing::{self, Out};
 use crate::server::failpoint;
 
-/// What came to be on disk.
+/// What came to be on disk, or in a store.
 pub struct Placed {
-    pub container: Published,
-    pub manifest_file: Published,
+    pub container: FileFacts,
+    pub manifest_file: FileFacts,
     pub manifest: Manifest,
+}
+
+/// Where a container goes.
+#[derive(Clone, Copy)]
+pub enum Goal<'a> {
+    Here(&'a Directory),
+    There(&'a Direct),
+}
+
+/// What a container is written to.
+pub enum Target {
+    File(StagedFile),
+    Object(Object),
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::File(staged) => staged.write(bytes),
+            Target::Object(object) => object.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Target::File(staged) => staged.flush(),
+            Target::Object(object) => object.flush(),
+        }
+    }
 }
 
 /// A container in the making: each table's data goes in as soon as it is read. Dropped, it leaves nothing.
 pub struct Writing<'a> {
-    directory: &'a Directory,
+    goal: Goal<'a>,
+    naming: Naming<'a>,
+    /// Of an object, which has its name from the start.
+    suffix: Option<String>,
+    writer: ContainerWriter<Out<Target>>,
+}
+
+/// What the names of a backup's files are made of.
+struct Naming<'a> {
     set: &'a str,
     started: DateTime<Utc>,
     compression: Compression,
     form: Form,
-    writer: ContainerWriter<Out>,
 }
 
 impl<'a> Writing<'a> {
     pub fn start(
-        directory: &'a Directory,
+        goal: Goal<'a>,
         set: &'a str,
         started: DateTime<Utc>,
         compression: Compression,
         recipients: Option<&Recipients>,
     ) -> Result<Self> {
-        let out = start_container(directory, &names::encode(set), recipients)?;
+        let naming = Naming { set, started, compression, form: sealing::form(recipients) };
+        let (target, suffix) = match goal {
+            Goal::Here(directory) => {
+                let staged = stage(directory, &names::encode(set))?;
+                (Target::File(if recipients.is_none() { staged.hashed_by_caller() } else { staged }), None)
+            }
+            Goal::There(direct) => {
+                let taken = direct.names().into_iter().chain(direct::names_of_set(set)?).collect();
+                // Never the name of the day: what a rollback leaves there must not meet the copy of a file that is here.
+                let suffix = naming.free_suffix(names::suffixes(started).skip(1), &taken, direct.path())?;
+                (Target::Object(direct.begin(&naming.container(&suffix))?), Some(suffix))
+            }
+        };
+        let out = Out::start(target, recipients)?;
         let writer = ContainerWriter::new(out, compression, started).map_err(container_error)?;
-        Ok(Writing { directory, set, started, compression, form: sealing::form(recipients), writer })
+        Ok(Writing { goal, naming, suffix, writer })
     }
 
     /// Adds the data of the manifest's member number `member`.
     pub fn add(&mut self, name: &str, member: usize, entry: &Entry) -> Result<()> {
         let Entry { format, frame, spooled } = entry;
-        self.writer.add_spooled(name, member, *format, spooled, frame).map(drop).map_err(container_error)
+        self.writer.add_spooled(name, member, *format, spooled, frame).map_err(container_error)?;
+        self.writer.flush().map_err(container_error)
     }
 
     /// Adds the key filters of the entry that was added last.
@@ -66,43 +121,65 @@ impl<'a> Writing<'a> {
 
     /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`
     /// are names that are not given again.
-    pub fn finish(mut self, schema: &str, manifest: Manifest, used: HashSet<OsString>) -> Result<Placed> {
+    pub fn finish(mut self, schema: &str, manifest: Manifest, mut used: HashSet<OsString>) -> Result<Placed> {
         self.writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
         failpoint::reach("manifest")?;
-        let written = self.writer.finish(manifest).map_err(container_error)?;
-        let mut staged_manifest = stage(self.directory, "metadata")?;
-        staged_manifest.append(&written.manifest_bytes)?;
-
-        let suffix = free_suffix(self.directory, used, self.set, self.started, self.compression)?;
-        failpoint::reach("publish")?;
-        let name = names::container(self.set, &suffix, self.compression, self.form);
-        let container = publish_container(written.out, &name, written.sha256)?;
-        let unfinished = Unfinished::new(self.directory, "backup", &container.name);
-        failpoint::reach("publish_manifest")?;
-        let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
-        unfinished.keep();
+        let Writing { goal, naming, suffix, writer } = self;
+        let written = writer.finish(manifest).map_err(container_error)?;
+        let is_plain = matches!(written.out, Out::Plain(_));
+        let (container, manifest_file) = match (goal, written.out.finish()?, suffix) {
+            (Goal::Here(directory), Target::File(staged), _) => {
+                let mut staged_manifest = stage(directory, "metadata")?;
+                staged_manifest.append(&written.manifest_bytes)?;
+                used.extend(directory.list()?.into_iter().map(|file| file.name));
+                let all = names::suffixes(naming.started);
+                let suffix = naming.free_suffix(all, &used, directory.path().to_owned())?;
+                failpoint::reach("publish")?;
+                let name = naming.container(&suffix);
+                let container =
+                    if is_plain { staged.publish_hashed(&name, written.sha256)? } else { staged.publish(&name)? };
+                let unfinished = Unfinished::new(directory, "backup", &container.name);
+                failpoint::reach("publish_manifest")?;
+                let manifest_file = staged_manifest.publish(&names::manifest(&suffix))?;
+                unfinished.keep();
+                ((&container).into(), (&manifest_file).into())
+            }
+            (Goal::There(direct), Target::Object(object), Some(suffix)) => {
+                failpoint::reach("publish")?;
+                let container = object.finish()?;
+                let unfinished = direct::Unfinished::new(direct, &container.name);
+                failpoint::reach("publish_manifest")?;
+                let name = names::manifest(&suffix);
+                let manifest_file = direct.complete(&container, &name, &written.manifest_bytes, unfinished)?;
+                (container, manifest_file)
+            }
+            _ => return Err(Error::Internal { object: "container", reason: "it went somewhere else".into() }),
+        };
         Ok(Placed { container, manifest_file, manifest: written.manifest })
     }
 }
 
-/// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The directory is
-/// locked: nobody takes it before we do.
-fn free_suffix(
-    directory: &Directory,
-    mut taken: HashSet<OsString>,
-    set: &str,
-    started: DateTime<Utc>,
-    compression: Compression,
-) -> Result<String> {
-    taken.extend(directory.list()?.into_iter().map(|file| file.name));
-    let free = |suffix: &String| {
-        let containers = [Form::Plain, Form::Sealed].map(|form| names::container(set, suffix, compression, form));
-        let mut files = containers.into_iter().chain([names::manifest(suffix)]);
-        files.all(|file| !taken.contains(&OsString::from(file)))
-    };
-    names::suffixes(started)
-        .find(free)
-        .ok_or_else(|| Error::Store(StoreError::NoName { path: directory.path().to_owned() }))
+impl Naming<'_> {
+    fn container(&self, suffix: &str) -> String {
+        names::container(self.set, suffix, self.compression, self.form)
+    }
+
+    /// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The place is locked:
+    /// nobody takes it before we do.
+    fn free_suffix(
+        &self,
+        mut all: impl Iterator<Item = String>,
+        taken: &HashSet<OsString>,
+        place: PathBuf,
+    ) -> Result<String> {
+        let free = |suffix: &String| {
+            let containers =
+                [Form::Plain, Form::Sealed].map(|form| names::container(self.set, suffix, self.compression, form));
+            let mut files = containers.into_iter().chain([names::manifest(suffix)]);
+            files.all(|file| !taken.contains(&OsString::from(file)))
+        };
+        all.find(free).ok_or(Error::Store(StoreError::NoName { path: place }))
+    }
 }
 
 /// A file that is nothing without its manifest: it goes again unless it is kept.
@@ -164,7 +241,10 @@ fn answer_interrupts() -> bool {
 
 /// The store's own error out of an `io::Error` that carried it through a writer.
 pub fn write_error(error: io::Error) -> Error {
-    StoreError::unwrap_io(error).map_or_else(Error::Write, Error::Store)
+    match StoreError::unwrap_io(error) {
+        Ok(error) => error.into(),
+        Err(error) => ObjectError::unwrap_io(error).map_or_else(Error::Write, access::raised),
+    }
 }
 
 /// A stream's error in a file that is no table's.

@@ -9,41 +9,41 @@ use agent_backup_core::store::StagedFile;
 use crate::error::{EncryptionError, Error, Result};
 use crate::run::publish;
 
-/// A staged file that is written to.
-pub enum Out {
-    Plain(StagedFile),
-    Sealed(Box<Sealer<StagedFile>>),
+/// What is written to: a staged file, unless it says otherwise.
+pub enum Out<T: Write = StagedFile> {
+    Plain(T),
+    Sealed(Box<Sealer<T>>),
 }
 
-impl Out {
+impl<T: Write> Out<T> {
     /// Sealed where there are recipients.
-    pub fn start(staged: StagedFile, recipients: Option<&Recipients>) -> Result<Self> {
+    pub fn start(target: T, recipients: Option<&Recipients>) -> Result<Self> {
         Ok(match recipients {
-            None => Out::Plain(staged),
-            Some(recipients) => Out::Sealed(Box::new(Sealer::new(staged, recipients).map_err(failed)?)),
+            None => Out::Plain(target),
+            Some(recipients) => Out::Sealed(Box::new(Sealer::new(target, recipients).map_err(failed)?)),
         })
     }
 
-    /// The file, with all that was written in it.
-    pub fn finish(self) -> Result<StagedFile> {
+    /// What was written to, with all of it.
+    pub fn finish(self) -> Result<T> {
         match self {
-            Out::Plain(staged) => Ok(staged),
+            Out::Plain(target) => Ok(target),
             Out::Sealed(sealer) => sealer.finish().map_err(failed),
         }
     }
 }
 
-impl Write for Out {
+impl<T: Write> Write for Out<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Out::Plain(staged) => staged.write(bytes),
+            Out::Plain(target) => target.write(bytes),
             Out::Sealed(sealer) => sealer.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Out::Plain(staged) => staged.flush(),
+            Out::Plain(target) => target.flush(),
             Out::Sealed(sealer) => sealer.flush(),
         }
     }

@@ -14,6 +14,8 @@ use crate::journal_erasures::{self, ErasureRecord};
 use crate::run::erase::backups::{self, Opened};
 use crate::run::erase::targets::Targets;
 use crate::run::erase::{archive, certificate, increments, live, log, sealed, tombstones};
+use crate::run::offsite::destination;
+use crate::run::shelf;
 use crate::server::lock::SetLock;
 use crate::server::pin::Pinned;
 use crate::server::{clock, facts, failpoint, snapshot};
@@ -105,8 +107,10 @@ pub fn erase(request: &Request) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     let tombstone = bury(request.set, &targets, &acting)?;
     let locks = of_backups(&targets, &mut acting, &mut places)?;
-    places.extend(offsite(&acting)?);
-    places.extend(increments::erase(&targets, &mut acting)?);
+    let increments = increments::erase(&targets, &mut acting)?;
+    let of_increments = increments.iter().any(|place| place.action == "erased");
+    places.extend(offsite(request.set, &acting, of_increments)?);
+    places.extend(increments);
     places.extend(sealed::erase(&targets, &mut acting)?);
     {
         let _formats = Pinned::formats()?;
@@ -134,13 +138,18 @@ pub fn erase(request: &Request) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// Copies in other places of backups that are changed: each is as it was until it is uploaded again.
-fn offsite(acting: &Acting) -> Result<Vec<Place>> {
+/// Copies in other places of what is changed: each is as it was until it is uploaded again.
+fn offsite(set: &str, acting: &Acting, of_increments: bool) -> Result<Vec<Place>> {
+    let of_increments = if of_increments { destination::all_of_set(set)? } else { Vec::new() };
+    let increments = of_increments.into_iter().map(|destination| {
+        let details = "copies of incrementals are as they were: upload() replaces them".to_owned();
+        Place::left("off-site", destination.url, details)
+    });
     let copy = |(backup_id, destination): (String, String)| {
         let details = "the copy is as it was: upload() replaces it, a locked one goes with its lock".to_owned();
         Place { backup_id: Some(backup_id), ..Place::left("off-site", destination, details) }
     };
-    Ok(journal_erased_log::offsite_copies(&acting.erasure_id)?.into_iter().map(copy).collect())
+    Ok(journal_erased_log::offsite_copies(&acting.erasure_id)?.into_iter().map(copy).chain(increments).collect())
 }
 
 /// The tombstone first: if anything is done, it holds.
@@ -176,6 +185,10 @@ fn of_backups(targets: &Targets, acting: &mut Acting, places: &mut Vec<Place>) -
         let mut opened: HashMap<String, std::result::Result<Opened, String>> = HashMap::new();
         for listed in all? {
             check_for_interrupts!();
+            if shelf::is_url(&listed.directory) {
+                places.extend(backups::look(&listed, targets, acting));
+                continue;
+            }
             let place = match opened.get(&listed.directory) {
                 Some(place) => place,
                 None => {

@@ -38,6 +38,21 @@ pub fn plan(listed: &Listed, targets: &Targets) -> Vec<Row> {
     }
 }
 
+/// What a backup that stands in a store alone holds of the person. An object cannot be changed in part, nor together with
+/// the transaction: it is left, and told.
+pub fn look(listed: &Listed, targets: &Targets, acting: &Acting) -> Vec<Row> {
+    let looked = attempt(|| {
+        let found = search::run(&crate::run::source::open(Location::of(listed.clone()))?, targets)?;
+        if found.rows > 0 || !found.unread.is_empty() {
+            let what = "it stands in a store alone, where it is not rewritten: prune_offsite removes it, and the tombstone keeps the person out of what is read from it";
+            return Ok(vec![Row { row_count: Some(found.rows.cast_signed()), ..left(listed, what.to_owned()) }]);
+        }
+        journal_erasures::searched(&acting.erasure_id, &listed.backup_id, 0)?;
+        Ok(rows(listed, &found, "nothing", None))
+    });
+    looked.unwrap_or_else(|failure| vec![left(listed, failure.message)])
+}
+
 /// A directory whose backups are changed.
 pub struct Opened {
     pub directory: Directory,

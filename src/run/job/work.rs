@@ -55,7 +55,8 @@ pub fn of(run_id: i64, run: &Run, steps: i32) -> Result<Done> {
 
 fn full(set: &str, kind: &str) -> Result<Done> {
     let begun = Instant::now();
-    let Report { outcomes, placed, .. } = backup::run(&backup::Request { set, kind, formats: None, tables: None })?;
+    let Report { outcomes, placed, .. } =
+        backup::run(&backup::Request { set, kind, formats: None, tables: None, destination: None })?;
     let failures: Vec<(String, String)> =
         outcomes.iter().filter_map(|outcome| Some((outcome.table.display(), outcome.error()?.to_owned()))).collect();
     let tables = outcomes.iter().filter(|outcome| outcome.is_done()).count();

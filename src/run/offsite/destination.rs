@@ -100,6 +100,21 @@ pub fn of_set(set: &str, only: Option<&str>) -> Result<Vec<Destination>> {
     Ok(all)
 }
 
+/// Where backups of a set are written straight to: one of its destinations or `agent_backup.backup_url`; any place, for who
+/// may send backups anywhere.
+pub fn to_write(set: &str, url: &str) -> Result<Destination> {
+    privilege::require_operator()?;
+    let (location, url) = access::parse(url)?;
+    if let Some(known) = all_of_set(set)?.into_iter().find(|known| known.url == url) {
+        return Ok(known);
+    }
+    let configured = settings::backup_url().map(|known| access::parse(&known)).transpose()?;
+    if configured.is_none_or(|(_, known)| known != url) {
+        require_sender(&location, &url)?;
+    }
+    Ok(Destination { set: set.to_owned(), url, server: None, numbers: None })
+}
+
 /// Whether copies of a set go anywhere.
 pub fn has_any(set: &str) -> Result<bool> {
     Ok(!all_of_set(set)?.is_empty())

@@ -29,16 +29,23 @@ pub fn run(url: &str, set: Option<&str>, server: Option<&str>) -> Result<Vec<Fin
     journal_offsite::imported(&url, server)?;
     let mut findings = Vec::new();
     for (below, files) in directories {
-        let place = if below.is_empty() { url.clone() } else { format!("{url}/{below}") };
-        let shelf = Shelf::Remote(Remote { store: access::open(&place, server)?, trouble: Trouble::default() });
-        let known = journal::files_in(&place)?;
-        let directory = Directory { url: &url, below: &below, shelf, files: &files };
-        for manifest in files.iter().filter(|file| names::is_manifest(&file.name)) {
-            if known.iter().any(|known| known.manifest_name == manifest.name && !known.is_missing_files) {
-                continue;
-            }
-            findings.extend(directory.one(manifest)?);
+        findings.extend(directory(&url, &below, &files, server)?);
+    }
+    Ok(findings)
+}
+
+/// Lists what stands in one directory of a store and is not listed.
+pub fn directory(url: &str, below: &str, files: &[Found], server: Option<&str>) -> Result<Vec<Finding>> {
+    let place = if below.is_empty() { url.to_owned() } else { format!("{url}/{below}") };
+    let shelf = Shelf::Remote(Remote { store: access::open(&place, server)?, trouble: Trouble::default() });
+    let known = journal::files_in(&place)?;
+    let directory = Directory { url, below, shelf, files };
+    let mut findings = Vec::new();
+    for manifest in files.iter().filter(|file| names::is_manifest(&file.name)) {
+        if known.iter().any(|known| known.manifest_name == manifest.name && !known.is_missing_files) {
+            continue;
         }
+        findings.extend(directory.one(manifest)?);
     }
     Ok(findings)
 }

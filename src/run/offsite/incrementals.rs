@@ -55,8 +55,15 @@ impl Upload<'_> {
             self.done(&manifest, None, Action::Present, bytes.len() as u64, None);
             return Ok(());
         }
-        if sizes[1].is_some() && self.store.read(&manifest)? != bytes {
-            return Err(OffsiteError::Conflict { key: manifest }.into());
+        let mut replaced = None;
+        if sizes[1].is_some() {
+            let there = self.store.read(&manifest)?;
+            if there != bytes {
+                let older = Increment::parse(&there).ok().filter(|there| replaces(&increment, there));
+                let Some(older) = older else { return Err(OffsiteError::Conflict { key: manifest }.into()) };
+                self.store.remove(&manifest)?;
+                replaced = Some(key(&older.file)).filter(|key| *key != rows);
+            }
         }
         let content = Content::known(increment.file_bytes, &increment.file_sha256)
             .ok_or_else(|| unusable("it has no hash of its file".into()))?;
@@ -68,7 +75,7 @@ impl Upload<'_> {
         }
         let action = self.store.create(&manifest, &bytes)?;
         self.done(&manifest, None, action, bytes.len() as u64, None);
-        Ok(())
+        replaced.map_or(Ok(()), |older| self.clear(&older, None))
     }
 
     /// What was erased by this database, so that whoever restores from there erases it again.
@@ -96,6 +103,15 @@ impl Upload<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an incremental is what became of another one: less of it, for a person was erased, or the same for other keys.
+fn replaces(ours: &Increment, there: &Increment) -> bool {
+    let is_same = (&ours.server, &ours.schema, &ours.name, &ours.started_at, &ours.watermark_after)
+        == (&there.server, &there.schema, &there.name, &there.started_at, &there.watermark_after);
+    let is_less = ours.rows < there.rows || (ours.rows == there.rows && ours.tombstones.len() < there.tombstones.len());
+    let is_resealed = ours.encryption.is_some() && ours.encryption != there.encryption && ours.rows == there.rows;
+    is_same && (is_less || is_resealed)
 }
 
 /// A directory, if it is there.

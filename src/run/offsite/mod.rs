@@ -2,6 +2,7 @@
 
 pub mod access; // how a store is reached
 pub mod destination; // where the copies of a set go
+pub mod direct; // backups written straight there
 mod expire; // incrementals there
 pub mod import; // backups in a store, listed here
 mod incrementals; // and tombstones: what stands beside backups

@@ -93,6 +93,15 @@ impl Store {
         self.store.is(key, content, &mut interrupt::watch).map_err(raised)
     }
 
+    /// Whether there is an object.
+    pub fn has(&self, key: &str) -> Result<bool> {
+        match self.store.head(key, &mut interrupt::watch) {
+            Ok(_) => Ok(true),
+            Err(ObjectError::Missing { .. }) => Ok(false),
+            Err(error) => Err(raised(error)),
+        }
+    }
+
     /// A whole small object.
     pub fn read(&self, key: &str) -> Result<Vec<u8>> {
         self.store.read(key, MANIFEST_LIMIT, &mut interrupt::watch).map_err(raised)

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use agent_backup_core::store::object::ObjectError;
+use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal_offsite::{self, Copy, Keys, LocalBackup};
@@ -142,7 +143,9 @@ impl Upload<'_> {
             return Ok(());
         }
         let Whole { file, content, manifest } = local::open(backup)?;
-        let has_manifest = sizes[1].is_some() && self.is_there(&keys.manifest, &manifest)?;
+        let before = copy.map(|copy| (copy.object_key.clone(), copy.manifest_sha256.clone()));
+        let sent = before.as_ref().map(|(_, sha256)| sha256.as_str());
+        let has_manifest = sizes[1].is_some() && self.is_there(&keys.manifest, &manifest, sent)?;
         let is_same = sizes[0] == Some(content.size) && !is_refuted && self.store.is(&keys.object, content)?;
         if is_same {
             self.done(&keys.object, id, Action::Adopted, content.size, None);
@@ -159,16 +162,31 @@ impl Upload<'_> {
             return Err(OffsiteError::Conflict { key: keys.object.clone() }.into());
         }
         self.done(&keys.manifest, id, action, manifest.len() as u64, None);
-        journal_offsite::record(&self.destination.url, backup, keys, Some(&content.hex()), Ok(content.size))
+        journal_offsite::record(&self.destination.url, backup, keys, Some(&content.hex()), Ok(content.size))?;
+        match before {
+            Some((object, _)) if object != keys.object => self.clear(&object, id),
+            _ => Ok(()),
+        }
     }
 
-    /// Whether this very manifest is there. An older one of the same backup makes room; another is a conflict.
-    fn is_there(&self, key: &str, manifest: &[u8]) -> Result<bool> {
+    /// Removes what was the copy before it was sealed under another name.
+    pub(super) fn clear(&mut self, key: &str, id: Option<&str>) -> Result<()> {
+        if let Err(error) = self.store.remove(key) {
+            let error = unless_cancelled(error)?;
+            say::warning(&format!("{key} was replaced and is still there: {error}"));
+            self.failed(key, id, error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Whether this very manifest is there. An older one of the same backup, or the one that was `sent` before (by its
+    /// SHA-256), makes room; another is a conflict.
+    fn is_there(&self, key: &str, manifest: &[u8], sent: Option<&str>) -> Result<bool> {
         let there = self.store.read(key)?;
         if there == manifest {
             return Ok(true);
         }
-        if !local::supersedes(manifest, &there) {
+        if !local::supersedes(manifest, &there) && sent != Some(sha256_hex(&there).as_str()) {
             return Err(OffsiteError::Conflict { key: key.to_owned() }.into());
         }
         self.store.remove(key)?;

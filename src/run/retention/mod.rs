@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::journal_retention::{self, Candidate};
-use crate::run::{backup, say};
+use crate::run::{backup, say, shelf};
 use crate::server::{clock, facts};
 
 /// A backup and what becomes of it.
@@ -49,7 +49,8 @@ pub fn plan(set: Option<&str>) -> Result<Vec<Planned>> {
     decide(set, journal_retention::candidates(set)?, now)
 }
 
-/// Decides on the backups of a set. What another database made is no business of this one's.
+/// Decides on the backups of a set. What another database made is no business of this one's, and what stands in a store is
+/// kept by the numbers of that.
 fn decide(set: &str, candidates: Vec<Candidate>, now: DateTime<Utc>) -> Result<Vec<Planned>> {
     let rule = rule(set, &candidates)?;
     let here = facts::server()?;
@@ -99,7 +100,9 @@ fn rule(set: &str, candidates: &[Candidate]) -> Result<Rule> {
 }
 
 fn is_own(candidate: &Candidate, here: &Server) -> bool {
-    candidate.system_identifier == here.system_identifier && candidate.database_name == here.database
+    !shelf::is_url(&candidate.directory)
+        && candidate.system_identifier == here.system_identifier
+        && candidate.database_name == here.database
 }
 
 fn as_backup(candidate: &Candidate) -> Backup {
@@ -133,8 +136,13 @@ fn dropped(set: &str, candidate: &Candidate) -> Decision {
 }
 
 fn foreign(candidate: &Candidate) -> Decision {
-    let Candidate { database_name, system_identifier, .. } = candidate;
-    let reason = format!("made by database \"{database_name}\" of cluster {system_identifier}, which alone removes it");
+    let Candidate { database_name, system_identifier, directory, .. } = candidate;
+    let reason = match shelf::is_url(directory) {
+        true => format!("it stands in {directory}: prune_offsite removes it"),
+        false => {
+            format!("made by database \"{database_name}\" of cluster {system_identifier}, which alone removes it")
+        }
+    };
     Decision { id: candidate.backup_id.clone(), keep: true, reasons: vec![reason] }
 }
 

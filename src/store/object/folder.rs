@@ -4,11 +4,12 @@ use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::content::{Checked, Content};
-use super::{Claim, ObjectError, ObjectInfo, ObjectStore, Removal, Watch, key};
+use super::content::{Checked, Content, Measured};
+use super::{Claim, Growing, ObjectError, ObjectInfo, ObjectStore, Removal, Watch, key};
 use crate::store::{Directory, DirectoryRule, FileInfo, FileKind, StagedFile, StoreError};
 
 /// Bytes between two calls of `watch`.
@@ -114,6 +115,12 @@ impl ObjectStore for Folder {
         Ok(())
     }
 
+    fn begin(self: Arc<Self>, key: &str) -> Result<Box<dyn Growing>, ObjectError> {
+        let (directory, name) = self.make(key)?;
+        let staged = directory.stage(name)?.hashed_by_caller();
+        Ok(Box::new(File { staged, name: name.to_owned(), measured: Measured::default() }))
+    }
+
     fn head(&self, key: &str, watch: Watch<'_>) -> Result<ObjectInfo, ObjectError> {
         watch()?;
         let (directory, name) = self.find(key)?;
@@ -182,6 +189,35 @@ impl ObjectStore for Folder {
             }
         }
         Ok(swept)
+    }
+}
+
+/// A file in the making.
+struct File {
+    staged: StagedFile,
+    name: String,
+    measured: Measured,
+}
+
+impl Growing for File {
+    fn append(&mut self, bytes: &[u8], watch: Watch<'_>) -> Result<(), ObjectError> {
+        for step in bytes.chunks(STEP as usize) {
+            watch()?;
+            self.staged.append(step)?;
+            self.measured.add(step);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, watch: Watch<'_>) -> Result<(), ObjectError> {
+        Ok(watch()?)
+    }
+
+    fn finish(self: Box<Self>, watch: Watch<'_>) -> Result<Content, ObjectError> {
+        watch()?;
+        let content = self.measured.content();
+        self.staged.publish_hashed(&self.name, content.sha256)?;
+        Ok(content)
     }
 }
 

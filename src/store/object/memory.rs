@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::{Bound, ControlFlow, Range};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
 use super::content::{Checked, Content};
-use super::{Claim, ObjectError, ObjectInfo, ObjectStore, PIECE, Removal, Watch, key};
+use super::{Claim, Growing, ObjectError, ObjectInfo, ObjectStore, PIECE, Removal, Watch, key};
 
 /// Objects by their keys.
 #[derive(Debug, Default)]
@@ -66,6 +66,11 @@ impl ObjectStore for Memory {
         }
         self.objects().insert(key.into(), Object::new(bytes, content.sha256));
         Ok(())
+    }
+
+    fn begin(self: Arc<Self>, key: &str) -> Result<Box<dyn Growing>, ObjectError> {
+        key::check(key)?;
+        Ok(Box::new(Grown { memory: self, key: key.into(), bytes: Vec::new() }))
     }
 
     fn head(&self, key: &str, watch: Watch<'_>) -> Result<ObjectInfo, ObjectError> {
@@ -129,5 +134,31 @@ impl ObjectStore for Memory {
         key::check_prefix(prefix)?;
         watch()?;
         Ok(Vec::new())
+    }
+}
+
+/// An object in the making.
+struct Grown {
+    memory: Arc<Memory>,
+    key: String,
+    bytes: Vec<u8>,
+}
+
+impl Growing for Grown {
+    fn append(&mut self, bytes: &[u8], watch: Watch<'_>) -> Result<(), ObjectError> {
+        watch()?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn settle(&mut self, watch: Watch<'_>) -> Result<(), ObjectError> {
+        Ok(watch()?)
+    }
+
+    fn finish(self: Box<Self>, watch: Watch<'_>) -> Result<Content, ObjectError> {
+        watch()?;
+        let content = Content::of(&self.bytes);
+        self.memory.objects().insert(self.key, Object::new(self.bytes, content.sha256));
+        Ok(content)
     }
 }

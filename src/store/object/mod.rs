@@ -7,6 +7,7 @@
 mod content; // what is put: its size and its hash, checked on the way
 mod error; // sorted by what the caller can do
 mod folder; // a directory: a mounted disk
+mod growing; // what is written piece by piece
 mod key; // which keys are acceptable
 mod location; // s3://bucket/prefix, file:///path
 mod memory; // for tests
@@ -18,12 +19,14 @@ pub mod s3; // any S3-compatible store
 mod tests;
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 pub use content::{Content, Measured};
 pub use error::{Cancelled, ObjectError};
 pub use folder::Folder;
+pub use growing::Growing;
 pub use location::{Location, LocationError};
 pub use memory::Memory;
 pub use profile::{Credentials, Environment, S3Options};
@@ -57,6 +60,9 @@ pub trait ObjectStore: Send + Sync {
         source: &mut dyn std::io::Read,
         watch: Watch<'_>,
     ) -> Result<(), ObjectError>;
+
+    /// Begins an object of a size that nobody knows yet, under a key that nobody uses.
+    fn begin(self: Arc<Self>, key: &str) -> Result<Box<dyn Growing>, ObjectError>;
 
     /// What is known of an object.
     ///

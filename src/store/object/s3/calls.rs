@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -12,7 +13,7 @@ use object_store::{
 };
 
 use super::super::content::{Checked, Content};
-use super::super::{Claim, ObjectError, ObjectInfo, ObjectStore, Removal, Watch, key};
+use super::super::{Claim, Growing, ObjectError, ObjectInfo, ObjectStore, Removal, Watch, key};
 use super::S3;
 use super::answer::{Asked, answer_of};
 use super::driver::Stopped;
@@ -132,6 +133,10 @@ impl ObjectStore for S3 {
         self.run(&self.asked("put", key), content.size, watch, work).map(drop)
     }
 
+    fn begin(self: Arc<Self>, key: &str) -> Result<Box<dyn Growing>, ObjectError> {
+        self.grow(key)
+    }
+
     fn head(&self, key: &str, watch: Watch<'_>) -> Result<ObjectInfo, ObjectError> {
         self.ask(key, watch).map(|(info, _)| info)
     }
@@ -206,8 +211,14 @@ impl ObjectStore for S3 {
 
 /// What is noted with an object.
 pub(super) fn attributes(content: &Content, call: &str) -> Attributes {
-    let mut attributes = Attributes::new();
+    let mut attributes = call_attributes(call);
     attributes.insert(Attribute::Metadata(SHA256.into()), hex::encode(content.sha256).into());
+    attributes
+}
+
+/// The same of what nobody knows the hash of yet.
+pub(super) fn call_attributes(call: &str) -> Attributes {
+    let mut attributes = Attributes::new();
     attributes.insert(Attribute::Metadata(CALL.into()), call.to_owned().into());
     attributes
 }

@@ -11,7 +11,7 @@ mod calls; // the calls of the trait
 mod driver; // runs futures on the calling thread
 mod leftovers; // unfinished uploads
 mod line; // sends requests
-mod upload; // objects in parts
+mod upload; // objects in parts, and those that grow
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

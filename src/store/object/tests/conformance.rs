@@ -6,11 +6,11 @@ use chrono::Utc;
 
 use super::*;
 
-fn memory() -> Option<Place> {
+pub(super) fn memory() -> Option<Place> {
     Some(Place { store: Arc::new(Memory::default()), _kept: None })
 }
 
-fn folder() -> Option<Place> {
+pub(super) fn folder() -> Option<Place> {
     let directory = tempfile::tempdir().unwrap();
     let store = Folder::open(directory.path(), Default::default()).unwrap();
     Some(Place { store: Arc::new(store), _kept: Some(directory) })

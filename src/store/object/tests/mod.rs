@@ -3,6 +3,7 @@
 mod cancel; // and deadlines
 mod conformance; // the suite
 mod faults; // what goes wrong on the line and in the store
+mod growing; // objects of a size that is not known before
 mod live; // S3 stores: in this process, or the one that the environment names
 mod location;
 mod profile;
