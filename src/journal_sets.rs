@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::TableName;
 use crate::journal::{self, as_owner};
 use crate::journal_retention::{self, age};
-use crate::run::{backup, keys};
+use crate::run::{backup, keys, safety};
 use crate::server::sql;
 use crate::table::select::Selection;
 
@@ -40,7 +40,7 @@ impl NewSet<'_> {
         if self.name.is_empty() || self.name.len() > NAME_BYTES {
             return invalid("set_name", "it must have 1 to 63 bytes");
         }
-        if [backup::SAFETY_SET, backup::BASELINE_SET].contains(&self.name) {
+        if [safety::SAFETY_SET, safety::BASELINE_SET].contains(&self.name) {
             return invalid("set_name", "it is that of the backups made before a restore");
         }
         backup::parse_formats(&self.formats)?;

@@ -61,7 +61,7 @@ fn backup_set(
     })
 }
 
-/// As 0.1.0 declares it: backups go on while a server has this library and its databases are not updated yet.
+/// As 0.1.0 declares it: a database that is not updated yet is asked for that.
 #[pg_extern(sql = false)]
 fn run_backup(
     set_name: Option<Text>,

@@ -9,7 +9,7 @@ use crate::error::Result as OurResult;
 use crate::journal_restores;
 use crate::run::audit::{self, Act, audited};
 use crate::run::restore::plan::{Mode, Request, Step, Tables};
-use crate::run::{backup, restore, source};
+use crate::run::{restore, source};
 use crate::server::text::Text;
 
 /// Shows what a restore would do, and changes nothing.
@@ -201,7 +201,7 @@ fn undo_restore(
 > {
     audited(Act::new("undo_restore"), || {
         let (undone, safety) = journal_restores::to_undo(restore_id)?;
-        let source = source::find(&safety, backup::SAFETY_SET)?;
+        let source = source::find(&safety, crate::run::safety::SAFETY_SET)?;
         let request = Request {
             source: &source,
             tables: Tables::All,

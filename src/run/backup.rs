@@ -7,26 +7,24 @@ use std::path::{Path, PathBuf};
 use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::Encryption;
 use agent_backup_core::crypt::Recipients;
-use agent_backup_core::plan::names::Form;
 use agent_backup_core::plan::{Compression, Format, names};
 use agent_backup_core::store::Directory;
 use chrono::{DateTime, Utc};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::ident::{self, TableName};
+use crate::ident;
 use crate::journal::{self, Member, Set};
 use crate::journal_archive;
 use crate::journal_audit;
-use crate::journal_encryption;
 use crate::run::members::{Locked, Reader};
 use crate::run::offsite::direct::{self, Direct};
-use crate::run::outcome::{self, Outcome, State};
-use crate::run::place::SetPlace;
-use crate::run::publish::{Goal, Placed, Writing};
+use crate::run::outcome::{self, Outcome};
+use crate::run::publish::{Placed, Writing};
 use crate::run::say;
 use crate::run::shelf::Shelf;
-use crate::run::{adopt, audit, keys, place, reconcile, sealing};
+use crate::run::site::{self, Site};
+use crate::run::{adopt, audit, keys, sealing};
 use crate::server::pin::{self, Pinned};
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{clock, facts, lock};
@@ -60,13 +58,15 @@ pub fn run(request: &Request) -> Result<Report> {
     snapshot::require_writable_files()?;
     check_request(request)?;
     let set = journal::set(request.set)?;
-    let report = match request.destination.map(str::to_owned).or_else(settings::backup_url) {
-        None => run_set(request, &set, &Site::Here(directory_of(&set.name)?))?,
+    let prepared = prepare(request, &set)?;
+    let site = match request.destination.map(str::to_owned).or_else(settings::backup_url) {
+        None => Site::Here(site::directory_of(&set.name)?),
         Some(url) => {
             direct::require_place(&url)?;
-            run_set(request, &set, &Site::There(Direct::open(&set.name, &url)?))?
+            Site::There(Direct::open(&set.name, &url)?)
         }
     };
+    let report = run_set(request, &set, prepared, &site)?;
     report.note(request.kind);
     Ok(report)
 }
@@ -86,56 +86,24 @@ impl Report {
     }
 }
 
-/// Where a backup is written to.
-enum Site {
-    Here(SetPlace),
-    There(Direct),
+/// What can be found wanting before anything is opened or written.
+pub struct Prepared {
+    members: Vec<Member>,
+    compression: Compression,
+    recipients: Option<Recipients>,
 }
 
-/// The set's directory; what the catalogue did not list there is listed.
-fn directory_of(set: &str) -> Result<SetPlace> {
-    let place = place::of_set(set)?;
-    if !snapshot::is_standby() {
-        reconcile::before_backup(set, &place.directory)?;
-    }
-    Ok(place)
-}
-
-impl Site {
-    fn goal(&self) -> Goal<'_> {
-        match self {
-            Site::Here(place) => Goal::Here(&place.directory),
-            Site::There(direct) => Goal::There(direct),
-        }
-    }
-
-    fn shelf(&self) -> Shelf {
-        match self {
-            Site::Here(place) => Shelf::Local(place.directory.clone()),
-            Site::There(direct) => direct.shelf(),
-        }
-    }
-
-    /// Where rows wait that were read: nothing of what goes to a store stays beside the backups.
-    fn spools(&self, form: Form) -> Result<Directory> {
-        match self {
-            Site::Here(place) => place::of_spools(&place.directory, form),
-            Site::There(_) => place::of_temporary_files(),
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.shelf().path()
-    }
-}
-
-fn run_set(request: &Request, set: &Set, site: &Site) -> Result<Report> {
+pub fn prepare(request: &Request, set: &Set) -> Result<Prepared> {
     let members = wanted_members(set, request)?;
     let compression = Compression::parse(&set.compression, set.level).ok_or_else(|| Error::InvalidOption {
         option: "compression",
         reason: format!("{} has no level {}", set.compression, set.level),
     })?;
-    let recipients = keys::recipients(&set.recipients_files)?;
+    Ok(Prepared { members, compression, recipients: keys::recipients(&set.recipients_files)? })
+}
+
+pub fn run_set(request: &Request, set: &Set, prepared: Prepared, site: &Site) -> Result<Report> {
+    let Prepared { members, compression, recipients } = prepared;
     let lists = !snapshot::is_standby();
     let started = clock::now()?;
     let formats = Pinned::formats()?;
@@ -164,91 +132,6 @@ fn run_set(request: &Request, set: &Set, site: &Site) -> Result<Report> {
         None => (),
     }
     Ok(Report { outcomes: read.outcomes, placed, path: site.path() })
-}
-
-/// The set that backups made before a restore are listed under.
-pub const SAFETY_SET: &str = "restore_safety";
-
-/// The set that backups made when tracking begins are listed under.
-pub const BASELINE_SET: &str = "capture_baseline";
-
-/// A safety backup. Dropped, its files go again, unless it is kept: what was not overwritten needs no copy.
-#[must_use]
-pub struct Saved {
-    pub backup_id: String,
-    pub rows: i64,
-    directory: Directory,
-    files: Vec<String>,
-}
-
-impl Saved {
-    /// Keeps the files; the backup's id.
-    pub fn keep(mut self) -> String {
-        self.files.clear();
-        std::mem::take(&mut self.backup_id)
-    }
-}
-
-impl Drop for Saved {
-    fn drop(&mut self) {
-        for file in &self.files {
-            if let Err(error) = self.directory.remove(file) {
-                say::warning(&format!("could not remove \"{file}\", saved before a restore that failed: {error}"));
-            }
-        }
-    }
-}
-
-/// Saves tables that are about to be overwritten, each as it is. One that cannot be saved is an error.
-pub fn safety(tables: &[TableName]) -> Result<Saved> {
-    of_tables(SAFETY_SET, "safety", tables)
-}
-
-/// Saves a table whose changes are captured from now on; the backup's id.
-pub fn baseline(table: &TableName) -> Result<String> {
-    of_tables(BASELINE_SET, "full", std::slice::from_ref(table)).map(Saved::keep)
-}
-
-/// Saves tables as they are under a set that has no members of its own.
-fn of_tables(name: &'static str, kind: &str, tables: &[TableName]) -> Result<Saved> {
-    let member = |table: &TableName| Member {
-        table: table.clone(),
-        formats: None,
-        row_filter: None,
-        excluded: Vec::new(),
-        masked: Vec::new(),
-        defined_by: None,
-        subjects: Vec::new(),
-    };
-    let set = Set {
-        name: name.to_owned(),
-        formats: vec!["csv".to_owned()],
-        compression: "zstd".to_owned(),
-        level: 1,
-        recipients_files: journal_encryption::files_of_tables(tables)?,
-        members: tables.iter().map(member).collect(),
-    };
-    // Who asked for it tells of it in a line of its own.
-    let quiet = Pinned::nothing();
-    quiet.set("client_min_messages", "warning")?;
-    let place = directory_of(name)?;
-    let directory = place.directory.clone();
-    let request = Request { set: name, kind, formats: None, tables: None, destination: None };
-    let report = run_set(&request, &set, &Site::Here(place))?;
-    let failed = report.outcomes.iter().find(|outcome| !outcome.is_done());
-    if let Some(outcome) = failed {
-        let reason = format!("it could not be saved first: {}", outcome.error().unwrap_or("it is gone"));
-        return Err(Error::RestoreBlocked { table: outcome.table.display(), reason });
-    }
-    let rows = report.outcomes.iter().map(|outcome| match outcome.state {
-        State::Done { rows, .. } => rows.cast_signed(),
-        State::Absent | State::OwnView | State::Failed(_) => 0,
-    });
-    let rows = rows.sum();
-    let placed = report.placed.ok_or(Error::Internal { object: "safety backup", reason: "it has no file".into() })?;
-    // In the order of a removal: without its manifest it is no backup.
-    let files = vec![placed.manifest_file.name, placed.container.name];
-    Ok(Saved { backup_id: placed.manifest.backup_id, rows, directory, files })
 }
 
 /// What is wrong with a request is said before anything is locked or written.

@@ -32,11 +32,13 @@ pub mod removal; // files that go when the transaction commits
 pub mod reseal; // backups sealed for other keys
 pub mod restore; // a backup into tables
 pub mod retention; // which backups stay
+pub mod safety; // backups that belong to no set
 pub mod say; // lines for a person
 pub mod schedule; // jobs given to pg_cron
 pub mod sealing; // what a file of rows is written through
 pub mod shelf; // a directory, or a part of a store
 pub mod sides; // what is compared, and by which columns
+pub mod site; // where a backup is written to
 pub mod source; // a backup that is read back
 pub mod sweep; // all rows of a side, worked on by threads
 pub mod unpack; // the chunks of a backup, read back on threads

@@ -7,6 +7,7 @@ use std::error::Error;
 
 use crate::codec::RowBatch;
 
+mod beside;
 pub mod compress;
 pub mod crew;
 pub mod digest;

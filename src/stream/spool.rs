@@ -12,10 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Compressor, Frame, Inflater, RowDigest, StreamError};
+use super::{Compressor, Frame, Inflater, RowDigest, StreamError, beside};
 
 /// Most bytes read from a spill file at once.
 const BLOCK: usize = 1 << 20;
+
+/// Stored bytes from which on a copy has a thread beside it.
+const BESIDE: u64 = 8 << 20;
 
 /// Makes the spill file: open for reading and writing, and already without a name.
 pub type OpenSpill = Box<dyn Fn() -> io::Result<File> + Send + Sync>;
@@ -201,8 +204,21 @@ impl Spooled {
 
     /// Writes prologue, chunks with separators, and epilogue. Prologue, separators and epilogue are members of their
     /// own, of the method of `compressor`, which must be that of the chunks. An interrupt can be raised by `out`: no
-    /// write is longer than 1 MiB, except of a chunk that never left memory.
+    /// write is longer than 1 MiB, except of a chunk that never left memory. What is large is read and hashed on a thread
+    /// beside, while the calling one writes.
     pub fn copy_to(
+        &self,
+        frame: &Frame,
+        compressor: &mut Compressor,
+        out: &mut dyn Write,
+    ) -> Result<Copied, StreamError> {
+        if self.stored_bytes < BESIDE {
+            return self.copy_in_order(frame, compressor, out);
+        }
+        beside::copy(out, |out| self.copy_in_order(frame, compressor, out))
+    }
+
+    fn copy_in_order(
         &self,
         frame: &Frame,
         compressor: &mut Compressor,

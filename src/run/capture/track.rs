@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal;
 use crate::journal_tracking::{self, NewTracking};
-use crate::run::{backup, export};
+use crate::run::{export, safety};
 use crate::server::pin::Pinned;
 use crate::server::{lock, privilege, snapshot, sql};
 use crate::table::catalog::{Kind, Table};
@@ -88,7 +88,7 @@ fn save(id: i32, table: &Table, baseline: bool) -> Result<Option<String>> {
     if !baseline {
         return Ok(None);
     }
-    let backup_id = backup::baseline(&table.name)?;
+    let backup_id = safety::baseline(&table.name)?;
     journal_tracking::note_baseline(id, &backup_id)?;
     Ok(Some(backup_id))
 }

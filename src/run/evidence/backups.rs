@@ -7,7 +7,7 @@ use super::{bounds, maybe_moment, maybe_shown, moment, owned, texts};
 use crate::error::Result;
 use crate::journal;
 use crate::journal_retention::age;
-use crate::run::backup::{BASELINE_SET, SAFETY_SET};
+use crate::run::safety::{BASELINE_SET, SAFETY_SET};
 use crate::server::sql::Row;
 
 pub fn sets() -> Result<Vec<Set>> {

@@ -12,6 +12,7 @@ use crate::journal_jobs::{self, Run};
 use crate::run::backup::{self, Report};
 use crate::run::incremental::{self, Incremented};
 use crate::run::retention::{prune, space};
+use crate::run::safety;
 use crate::run::{audit, daily, drill};
 use crate::server::{clock, sql};
 
@@ -120,7 +121,7 @@ fn drilled(set: &str) -> Result<Done> {
 /// What the retention does not keep of a set, and of what restores and tracking made.
 fn prune(set: &str) -> Result<(String, Option<String>)> {
     let mut pruned = prune::run(Some(set), true)?;
-    let ours = [backup::SAFETY_SET, backup::BASELINE_SET];
+    let ours = [safety::SAFETY_SET, safety::BASELINE_SET];
     for own in ours.into_iter().filter(|own| *own != set) {
         match prune::run(Some(own), true) {
             Ok(more) => pruned.extend(more),

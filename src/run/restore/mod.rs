@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::ident;
 use crate::journal_archive;
 use crate::journal_restores::{self, RestoreRecord};
-use crate::run::backup::{self, Saved};
+use crate::run::safety::{self, Saved};
 use crate::server::pin::Pinned;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{failpoint, lock};
@@ -183,8 +183,8 @@ fn save(items: &[Item], steps: &mut Vec<Step>) -> Result<Saved> {
     // Empty ones too: to undo the restore is to empty them again.
     let is_table = |item: &&Item| item.live.as_ref().is_some_and(|table| table.kind != Kind::MaterializedView);
     let tables: Vec<_> = items.iter().filter(is_table).map(|item| item.target.clone()).collect();
-    let saved = backup::safety(&tables)?;
-    let details = format!("backup {} in set {}", saved.backup_id, backup::SAFETY_SET);
+    let saved = safety::safety(&tables)?;
+    let details = format!("backup {} in set {}", saved.backup_id, safety::SAFETY_SET);
     steps.push(step(None, "safety backup", Some(saved.rows), Status::Done, details));
     Ok(saved)
 }

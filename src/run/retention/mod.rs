@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::journal_retention::{self, Candidate};
-use crate::run::{backup, say, shelf};
+use crate::run::{safety, say, shelf};
 use crate::server::{clock, facts};
 
 /// A backup and what becomes of it.
@@ -89,8 +89,8 @@ fn decide(set: &str, candidates: Vec<Candidate>, now: DateTime<Utc>) -> Result<V
 
 fn rule(set: &str, candidates: &[Candidate]) -> Result<Rule> {
     match set {
-        backup::SAFETY_SET => Ok(Rule::Safety),
-        backup::BASELINE_SET => Ok(Rule::Baselines),
+        safety::SAFETY_SET => Ok(Rule::Safety),
+        safety::BASELINE_SET => Ok(Rule::Baselines),
         set => match journal_retention::policy(set)? {
             Some(policy) => Ok(Rule::Policy(policy)),
             None if candidates.is_empty() => Err(journal::unknown_set(set)?),
