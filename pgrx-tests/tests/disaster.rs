@@ -101,4 +101,14 @@ fn a_server_that_lost_cluster_and_directory_is_rebuilt_from_the_store_alone() {
     let sent = upload(&db);
     assert!(sent.iter().filter(|line| line.starts_with("uploaded")).count() == 2, "{sent:?}");
     assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM agent_backup.backups WHERE status = 'complete'"), 2);
+    // Straight to the store, with no file here.
+    let (files, rows) = (backup_files(&db), digests(&mut client));
+    let direct = format!("SELECT status FROM agent_backup.backup('s', destination => '{url}')");
+    assert_eq!(lines(&mut client, &direct), ["ok"; 3]);
+    assert_eq!(backup_files(&db), files);
+    let latest = "SELECT backup_file FROM agent_backup.backups ORDER BY started_at DESC LIMIT 1";
+    assert!(one::<String>(&mut client, latest).starts_with(&url));
+    client.batch_execute("TRUNCATE notes").unwrap();
+    restore(&mut client, "restore_table('notes', 'latest', set_name => 's', confirm => true)");
+    assert_eq!(digests(&mut client), rows);
 }

@@ -64,6 +64,8 @@ fn a_backup_stands_in_the_store_alone_and_everything_reads_it_there() {
         one::<i64>(&mut client, "SELECT count(*) FROM agent_backup.read_backup(NULL::t1, 'latest', set_name => 's')"),
         3000
     );
+    let drilled = lines(&mut client, "SELECT DISTINCT status FROM agent_backup.drill('s')");
+    assert_eq!(drilled, ["ok"]);
     client.batch_execute("CREATE TABLE kept AS TABLE t1; DELETE FROM t1 WHERE id % 3 = 0; DROP TABLE t2").unwrap();
     restore(&mut client, "restore('latest', confirm => true, create_missing => true, set_name => 's')");
     assert_equal_tables(&mut client, "t1", "kept");
