@@ -173,7 +173,7 @@ pub fn latest_expiry() -> Result<Option<DateTime<Utc>>> {
     })
 }
 
-/// Copies off-site of backups that an erasure changed: they are as they were until they are uploaded again. None where
+/// Copies off-site of backups that an erasure changed here: they are as they were until they are uploaded again. None where
 /// this server keeps no such copies.
 pub fn offsite_copies(erasure_id: &str) -> Result<Vec<(String, String)>> {
     as_owner(|| {
@@ -183,7 +183,9 @@ pub fn offsite_copies(erasure_id: &str) -> Result<Vec<(String, String)>> {
         }
         let query = "SELECT o.backup_id, o.destination FROM agent_backup.offsite_copies o \
                        JOIN agent_backup.erased_backups e USING (backup_id) \
-                      WHERE e.erasure_id = $1 AND e.row_count > 0 AND o.status IN ('complete', 'retained') ORDER BY 1, 2";
+                      WHERE e.erasure_id = $1 AND e.row_count > 0 AND o.status IN ('complete', 'retained') \
+                        AND NOT EXISTS (SELECT FROM agent_backup.backup_catalog b WHERE b.backup_id = o.backup_id AND starts_with(b.directory, o.destination || '/')) \
+                      ORDER BY 1, 2";
         sql::rows(query, &[erasure_id.into()], |row| Ok((row.required(1)?, row.required(2)?)))
     })
 }

@@ -139,6 +139,16 @@ pub fn relist(backup: &BackupRecord) -> Result<()> {
     })
 }
 
+/// Lists a backup under the names that its files have now.
+pub fn renamed(backup: &BackupRecord) -> Result<()> {
+    as_owner(|| {
+        let statement =
+            "UPDATE agent_backup.backup_catalog SET file_name = $2, manifest_name = $3 WHERE backup_id = $1";
+        let [file, manifest] = [&backup.file_name, &backup.manifest_name].map(|name| name.as_deref().into());
+        sql::execute(statement, &[backup.backup_id.as_str().into(), file, manifest]).map(drop)
+    })
+}
+
 fn relist_entry(backup_id: &str, entry: &EntryRecord) -> Result<()> {
     let statement = "UPDATE agent_backup.backup_entry SET row_count = $5, plain_bytes = $6, stored_bytes = $7, checksum = $8, sha256 = $9 \
         WHERE backup_id = $1 AND schema_name = $2 AND table_name = $3 AND format = $4";

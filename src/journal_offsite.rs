@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use pgrx::datum::Interval;
 
 use crate::error::{Error, Result};
-use crate::journal::{as_owner, timestamp, utc};
+use crate::journal::{FileFacts, as_owner, timestamp, utc};
 use crate::server::sql::{self, Row};
 
 /// What a destination keeps: daily, weekly, monthly, last.
@@ -263,6 +263,26 @@ pub fn record(
             file_sha256.into(),
             backup.manifest_sha256.as_str().into(),
             error.into(),
+        ];
+        sql::execute(statement, &arguments).map(drop)
+    })
+}
+
+/// Lists a copy under the names that its files have now, where it was at `path`, the destination's URL and all.
+pub fn moved(backup_id: &str, path: &str, container: &FileFacts, beside: &FileFacts) -> Result<()> {
+    as_owner(|| {
+        let statement = "UPDATE agent_backup.offsite_catalog SET object_key = regexp_replace(object_key, '[^/]*$', $3), \
+                manifest_key = regexp_replace(manifest_key, '[^/]*$', $4), size_bytes = $5, file_sha256 = $6, manifest_sha256 = $7, \
+                verified_at = NULL, verification_status = NULL, verification_level = NULL \
+            WHERE backup_id = $1 AND destination || '/' || object_key = $2";
+        let arguments = [
+            backup_id.into(),
+            path.into(),
+            container.name.as_str().into(),
+            beside.name.as_str().into(),
+            container.size.cast_signed().into(),
+            container.sha256.as_deref().into(),
+            beside.sha256.as_deref().into(),
         ];
         sql::execute(statement, &arguments).map(drop)
     })

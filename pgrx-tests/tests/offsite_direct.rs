@@ -263,6 +263,9 @@ fn a_table_is_exported_straight_to_a_store_once() {
     assert!(there == copied, "{} bytes and {}", there.len(), copied.len());
     fails_with(client.batch_execute(&export("t1.csv")), "22023");
     assert_eq!(std::fs::read(store().path(&format!("{}/out/t1.csv", db.name()))).unwrap().len(), copied.len());
+    let seeds = format!("SELECT backup_file FROM backup_agent_table_to_json('t1', '{url}/seed')");
+    let (one_file, other) = (one::<String>(&mut client, &seeds), one::<String>(&mut client, &seeds));
+    assert!(one_file.starts_with(&format!("{url}/seed/t1_2")) && one_file != other, "{one_file} {other}");
     assert_nothing_here(&db);
 }
 
@@ -277,4 +280,20 @@ fn a_standby_writes_straight_to_a_store_and_the_primary_lists_it() {
     assert_eq!(listed(&mut db.client()), [""; 0]);
     db.run(&format!("SELECT agent_backup.import_offsite('{url}')"));
     assert_eq!(listed(&mut db.client()), ["complete 1000"]);
+}
+
+#[test]
+fn a_mounted_disk_is_a_store_too() {
+    let db = database();
+    Set::create(&db, 2, 1_000);
+    let disk = db.cluster().create_dir(&format!("{}_disk", db.name()));
+    let url = format!("file://{}", disk.display());
+    let mut client = db.client();
+    assert_eq!(lines(&mut client, &call(&url)), ["t1 ok 1000", "t2 ok 1000"]);
+    assert_nothing_here(&db);
+    client.batch_execute("CREATE TABLE kept AS TABLE t1; TRUNCATE t1").unwrap();
+    restore(&mut client, "restore_table('t1', 'latest', confirm => true, set_name => 's')");
+    assert_equal_tables(&mut client, "t1", "kept");
+    let noted = "SELECT details->>'destination' FROM agent_backup.audit_log WHERE action = 'backup'";
+    assert_eq!(one::<String>(&mut client, noted), url);
 }

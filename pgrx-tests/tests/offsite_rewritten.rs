@@ -104,24 +104,75 @@ fn an_object_of_somebody_else_makes_no_room() {
     assert!(there(&db).join(container).exists());
 }
 
-#[test]
-fn a_backup_that_stands_in_a_store_alone_is_looked_through_and_told() {
+/// A person's set with a backup that stands in the store alone.
+fn direct() -> Database<'static> {
     let db = database();
     db.run(&store().setup());
     make_person(&db, 2_000, "");
     let url = store().url(db.name());
-    db.run(&format!(
-        "SELECT agent_backup.add_destination('s', '{url}'); SELECT agent_backup.backup('s', destination => '{url}')"
-    ));
-    let found = erase(&mut db.client(), &ERASE.replace("true", "false")).unwrap();
-    let found: Vec<_> = found.iter().filter(|place| place.place == "backup").collect();
-    assert_eq!((found.len(), found[0].rows, found[0].action.as_str()), (1, Some(2), "found"), "{found:#?}");
-    let erased = erase(&mut db.client(), ERASE).unwrap();
-    let left = erased.iter().find(|place| place.place == "backup").unwrap();
-    assert_eq!((left.rows, left.action.as_str()), (Some(2), "left"), "{left:?}");
-    assert!(left.details.contains("prune_offsite"), "{left:?}");
-    let read = format!(
-        "SELECT count(*) FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's') WHERE email = '{CANARY}'"
+    db.run(&format!("SELECT agent_backup.add_destination('s', '{url}')"));
+    db.run(&format!("SELECT agent_backup.backup('s', destination => '{url}')"));
+    db
+}
+
+/// `place action rows` of what the erasure did in backups and copies.
+fn told(db: &Database, arguments: &str) -> Vec<String> {
+    let erased = erase(&mut db.client(), arguments).unwrap();
+    let of_files = erased.iter().filter(|place| ["backup", "off-site"].contains(&place.place.as_str()));
+    of_files.map(|place| format!("{} {} {:?}", place.place, place.action, place.rows)).collect()
+}
+
+fn pruned(db: &Database) -> Vec<String> {
+    let prune = "SELECT concat_ws(' ', action, reasons[1] LIKE 'replaced by %') FROM agent_backup.prune_offsite('s', confirm => true)";
+    lines(&mut db.client(), prune)
+}
+
+#[test]
+fn a_backup_that_stands_in_a_store_alone_is_written_anew_there() {
+    let db = direct();
+    assert_eq!(told(&db, &ERASE.replace("true", "false")), ["backup found Some(2)"]);
+    assert_eq!(files_with(&there(&db), CANARY).len(), 1);
+    assert_eq!(told(&db, ERASE), ["backup erased Some(2)", "off-site left None"]);
+    assert_eq!(pruned(&db), ["removed t"]);
+    assert_eq!(files_with(&there(&db), CANARY), [] as [PathBuf; 0]);
+    assert_eq!(kinds(&db), ["json", "json", "tar.gz"], "a record of the erasure, and a backup");
+    let good = "SELECT DISTINCT status FROM agent_backup.verify('latest', 'decode', 's')";
+    assert_eq!(lines(&mut db.client(), good), ["ok"]);
+    assert_copies_are_good(&db);
+    let rows = "SELECT count(*), count(*) FILTER (WHERE email LIKE 'canary%') FROM agent_backup.read_backup(NULL::t, 'latest', set_name => 's')";
+    assert_eq!(lines(&mut db.client(), rows), ["1998|0"]);
+    assert_eq!(told(&db, ERASE), ["backup nothing Some(0)"], "once is enough");
+    assert_eq!(pruned(&db), [""; 0]);
+}
+
+#[test]
+fn what_a_rolled_back_erasure_wrote_is_removed_and_the_backup_is_as_it_was() {
+    let db = direct();
+    let before = lines(&mut db.client(), "SELECT backup_file FROM agent_backup.backups");
+    let call = format!("BEGIN; SELECT agent_backup.erase_subject({ERASE}); ROLLBACK");
+    db.client().batch_execute(&call).unwrap();
+    assert_eq!(pruned(&db), ["removed t"]);
+    assert_eq!(lines(&mut db.client(), "SELECT backup_file FROM agent_backup.backups"), before);
+    assert_eq!(kinds(&db), ["json", "tar.gz"]);
+    assert_eq!(told(&db, &ERASE.replace("true", "false")), ["backup found Some(2)"]);
+    let good = "SELECT DISTINCT status FROM agent_backup.verify('latest', 'decode', 's')";
+    assert_eq!(lines(&mut db.client(), good), ["ok"]);
+}
+
+#[test]
+fn another_server_lists_the_one_without_the_person() {
+    let db = direct();
+    assert_eq!(told(&db, ERASE), ["backup erased Some(2)", "off-site left None"]);
+    let newest = lines(&mut db.client(), "SELECT backup_file FROM agent_backup.backups");
+    // Before the old one is removed there are two.
+    assert_eq!(kinds(&db), ["json", "json", "tar.gz", "tar.gz"]);
+    let other = database();
+    other.run(&store().setup());
+    let url = store().url(db.name());
+    let said = lines(
+        &mut other.client(),
+        &format!("SELECT action FROM agent_backup.import_offsite('{url}', server_name => 'offsite')"),
     );
-    assert_eq!(one::<i64>(&mut db.client(), &read), 0, "the tombstone keeps the person out");
+    assert_eq!(said, ["adopted"]);
+    assert_eq!(lines(&mut other.client(), "SELECT backup_file FROM agent_backup.backups"), newest);
 }

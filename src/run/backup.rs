@@ -63,6 +63,7 @@ pub fn run(request: &Request) -> Result<Report> {
         None => Site::Here(site::directory_of(&set.name)?),
         Some(url) => {
             direct::require_place(&url)?;
+            audit::note("destination", url.as_str());
             Site::There(Direct::open(&set.name, &url)?)
         }
     };

@@ -102,7 +102,7 @@ pub fn to_destination(table: &str, format: Format, destination: Option<&str>) ->
                 table,
                 format,
                 compression_of(names::unsealed(name), format)?,
-                &if shelf::is_url(destination) { PathBuf::from(parent) } else { place::absolute(parent) },
+                &place::absolute(parent),
                 &FileName::Given(name.to_owned()),
             )
         }
@@ -169,9 +169,15 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
 
     let entry = data.entries.first().ok_or(Error::Internal { object: "export", reason: "it has no data".into() })?;
     let end = sealing::form(recipients.as_ref()).ending();
-    let given = match name {
-        FileName::Given(name) => Some(format!("{}{end}", names::unsealed(name))),
-        FileName::Stamped { .. } => None,
+    let ending = match name {
+        FileName::Given(_) => String::new(),
+        FileName::Stamped { ending } => format!("{ending}{end}"),
+    };
+    let stamped = || names::export(&described.name.schema, &described.name.name, &ending, Utc::now());
+    let given = match (name, &place) {
+        (FileName::Given(name), _) => Some(format!("{}{end}", names::unsealed(name))),
+        (FileName::Stamped { .. }, Place::Store(store)) => Some(store.free(stamped())?),
+        (FileName::Stamped { .. }, Place::Directory(_)) => None,
     };
     let target = place.begin(&names::encode(&described.name.name), given.as_deref())?;
     let mut out = Out::start(target, recipients.as_ref())?;
@@ -180,11 +186,7 @@ fn write(table: &str, format: Format, compression: Compression, directory: &Path
     let file: FileFacts = match (out.finish()?, name, given) {
         (Target::Object(object), ..) => object.finish()?,
         (Target::File(staged), _, Some(given)) => (&staged.publish(&given)?).into(),
-        (Target::File(staged), FileName::Stamped { ending }, None) => {
-            let ending = format!("{ending}{end}");
-            let named = names::export(&described.name.schema, &described.name.name, &ending, Utc::now());
-            (&staged.publish_unique(named)?).into()
-        }
+        (Target::File(staged), FileName::Stamped { .. }, None) => (&staged.publish_unique(stamped())?).into(),
         (Target::File(_), FileName::Given(_), None) => {
             return Err(Error::Internal { object: "export", reason: "it has no name".into() });
         }

@@ -168,9 +168,9 @@ pub fn path_of_set(set: &str) -> PathBuf {
     settings::directory().join(names::encode(set))
 }
 
-/// A path as a person gives it: relative ones are below the backup directory.
+/// A path as a person gives it: relative ones are below the backup directory, and a URL is as it is.
 pub fn absolute(path: &str) -> PathBuf {
-    settings::directory().join(path)
+    if shelf::is_url(path) { PathBuf::from(path) } else { settings::directory().join(path) }
 }
 
 fn open(path: &Path) -> Result<Directory> {

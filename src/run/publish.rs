@@ -69,11 +69,11 @@ pub struct Writing<'a> {
 }
 
 /// What the names of a backup's files are made of.
-struct Naming<'a> {
-    set: &'a str,
-    started: DateTime<Utc>,
-    compression: Compression,
-    form: Form,
+pub struct Naming<'a> {
+    pub set: &'a str,
+    pub started: DateTime<Utc>,
+    pub compression: Compression,
+    pub form: Form,
 }
 
 impl<'a> Writing<'a> {
@@ -94,7 +94,7 @@ impl<'a> Writing<'a> {
                 let taken = direct.names().into_iter().chain(direct::names_of_set(set)?).collect();
                 // Never the name of the day: what a rollback leaves there must not meet the copy of a file that is here.
                 let suffix = naming.free_suffix(names::suffixes(started).skip(1), &taken, direct.path())?;
-                (Target::Object(direct.begin(&naming.container(&suffix))?), Some(suffix))
+                (Target::Object(Object::begin(direct.store(), &naming.container(&suffix))?), Some(suffix))
             }
         };
         let out = Out::start(target, recipients)?;
@@ -147,10 +147,9 @@ impl<'a> Writing<'a> {
             (Goal::There(direct), Target::Object(object), Some(suffix)) => {
                 failpoint::reach("publish")?;
                 let container = object.finish()?;
-                let unfinished = direct::Unfinished::new(direct, &container.name);
+                let unfinished = direct::Unfinished::new(direct.store(), &container);
                 failpoint::reach("publish_manifest")?;
-                let name = names::manifest(&suffix);
-                let manifest_file = direct.complete(&container, &name, &written.manifest_bytes, unfinished)?;
+                let manifest_file = unfinished.complete(&names::manifest(&suffix), &written.manifest_bytes)?;
                 (container, manifest_file)
             }
             _ => return Err(Error::Internal { object: "container", reason: "it went somewhere else".into() }),
@@ -160,13 +159,13 @@ impl<'a> Writing<'a> {
 }
 
 impl Naming<'_> {
-    fn container(&self, suffix: &str) -> String {
+    pub fn container(&self, suffix: &str) -> String {
         names::container(self.set, suffix, self.compression, self.form)
     }
 
     /// The first suffix of which neither file exists, nor was used by a backup whose files are gone. The place is locked:
     /// nobody takes it before we do.
-    fn free_suffix(
+    pub fn free_suffix(
         &self,
         mut all: impl Iterator<Item = String>,
         taken: &HashSet<OsString>,

@@ -186,7 +186,7 @@ fn of_backups(targets: &Targets, acting: &mut Acting, places: &mut Vec<Place>) -
         for listed in all? {
             check_for_interrupts!();
             if shelf::is_url(&listed.directory) {
-                places.extend(backups::look(&listed, targets, acting));
+                places.extend(backups::erase_there(&listed, targets, acting));
                 continue;
             }
             let place = match opened.get(&listed.directory) {

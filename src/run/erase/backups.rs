@@ -19,8 +19,8 @@ use crate::run::erase::act::{Acting, Place as Row};
 use crate::run::erase::search::{self, Found};
 use crate::run::erase::settle::{self, Hold};
 use crate::run::erase::targets::Targets;
-use crate::run::erase::{pending, resealed};
-use crate::run::shelf::Shelf;
+use crate::run::erase::{pending, remote, resealed};
+use crate::run::shelf::{self, Shelf};
 use crate::run::source::{Location, Source};
 use crate::run::{blob, place, publish};
 use crate::server::failpoint;
@@ -38,19 +38,54 @@ pub fn plan(listed: &Listed, targets: &Targets) -> Vec<Row> {
     }
 }
 
-/// What a backup that stands in a store alone holds of the person. An object cannot be changed in part, nor together with
-/// the transaction: it is left, and told.
-pub fn look(listed: &Listed, targets: &Targets, acting: &Acting) -> Vec<Row> {
-    let looked = attempt(|| {
-        let found = search::run(&crate::run::source::open(Location::of(listed.clone()))?, targets)?;
-        if found.rows > 0 || !found.unread.is_empty() {
-            let what = "it stands in a store alone, where it is not rewritten: prune_offsite removes it, and the tombstone keeps the person out of what is read from it";
-            return Ok(vec![Row { row_count: Some(found.rows.cast_signed()), ..left(listed, what.to_owned()) }]);
+/// Erases the person from a backup that stands in a store alone.
+pub fn erase_there(listed: &Listed, targets: &Targets, acting: &mut Acting) -> Vec<Row> {
+    let done = attempt(|| {
+        let source = crate::run::source::open(Location::of(listed.clone()))?;
+        let found = search::run(&source, targets)?;
+        if found.rows == 0 {
+            return found_nothing(listed, &found, acting);
         }
-        journal_erasures::searched(&acting.erasure_id, &listed.backup_id, 0)?;
-        Ok(rows(listed, &found, "nothing", None))
+        let note = note(&source, &found, acting);
+        let Some(written) = remote::change(&source, listed, &found, note)? else {
+            return Ok(vec![cannot_seal(listed, &found)]);
+        };
+        let mut rows = erased(listed, &found, &written, acting)?;
+        let old = "the object as it was: prune_offsite removes it".to_owned();
+        rows.push(Row { place: "off-site", ..left(listed, old) });
+        Ok(rows)
     });
-    looked.unwrap_or_else(|failure| vec![left(listed, failure.message)])
+    done.unwrap_or_else(|failure| vec![left(listed, failure.message)])
+}
+
+fn note(source: &Source, found: &Found, acting: &Acting) -> Erasure {
+    Erasure {
+        erasure_id: acting.erasure_id.clone(),
+        erased_at: acting.erased_at,
+        rows: found.rows,
+        replaced_sha256: sha256_hex(&source.container.manifest_bytes),
+    }
+}
+
+fn cannot_seal(listed: &Listed, found: &Found) -> Row {
+    let what = "it is encrypted, and its set has no recipients file to seal it for again".to_owned();
+    Row { row_count: Some(found.rows.cast_signed()), ..left(listed, what) }
+}
+
+fn erased(listed: &Listed, found: &Found, written: &Written, acting: &mut Acting) -> Result<Vec<Row>> {
+    acting.bytes += written.bytes;
+    acting.files += 1;
+    if found.unread.is_empty() {
+        journal_erasures::searched(&acting.erasure_id, &listed.backup_id, found.rows.cast_signed())?;
+    }
+    Ok(rows(listed, found, "erased", Some(written)))
+}
+
+fn found_nothing(listed: &Listed, found: &Found, acting: &Acting) -> Result<Vec<Row>> {
+    if found.unread.is_empty() {
+        journal_erasures::searched(&acting.erasure_id, &listed.backup_id, 0)?;
+    }
+    Ok(rows(listed, found, "nothing", None))
 }
 
 /// A directory whose backups are changed.
@@ -89,22 +124,13 @@ fn one(listed: &Listed, opened: &Opened, targets: &Targets, acting: &mut Acting)
     let kept = file.try_clone().map_err(Error::Write)?;
     let source = open(listed, directory, file)?;
     let found = search::run(&source, targets)?;
-    if found.rows > 0 {
-        let Some(written) = change(&source, listed, opened, &found, acting, kept)? else {
-            let what = "it is encrypted, and its set has no recipients file to seal it for again".to_owned();
-            return Ok(vec![Row { row_count: Some(found.rows.cast_signed()), ..left(listed, what) }]);
-        };
-        acting.bytes += written.bytes;
-        acting.files += 1;
-        if found.unread.is_empty() {
-            journal_erasures::searched(&acting.erasure_id, &listed.backup_id, found.rows.cast_signed())?;
-        }
-        return Ok(rows(listed, &found, "erased", Some(&written)));
+    if found.rows == 0 {
+        return found_nothing(listed, &found, acting);
     }
-    if found.unread.is_empty() {
-        journal_erasures::searched(&acting.erasure_id, &listed.backup_id, 0)?;
+    match change(&source, listed, opened, &found, acting, kept)? {
+        Some(written) => erased(listed, &found, &written, acting),
+        None => Ok(vec![cannot_seal(listed, &found)]),
     }
-    Ok(rows(listed, &found, "nothing", None))
 }
 
 /// The backup behind an open, locked file, as `source::open` checks it.
@@ -147,13 +173,8 @@ fn change(
     file: File,
 ) -> Result<Option<Written>> {
     let directory = &opened.directory;
-    let old_manifest_sha256 = sha256_hex(&source.container.manifest_bytes);
-    let note = Erasure {
-        erasure_id: acting.erasure_id.clone(),
-        erased_at: acting.erased_at,
-        rows: found.rows,
-        replaced_sha256: old_manifest_sha256.clone(),
-    };
+    let note = note(source, found, acting);
+    let old_manifest_sha256 = note.replaced_sha256.clone();
     if crypt::is_sealed(&source.stored).map_err(Error::Write)? {
         return resealed::change(source, listed, opened, found, note);
     }
@@ -249,6 +270,8 @@ fn rows(listed: &Listed, found: &Found, action: &'static str, written: Option<&W
     if written.is_some_and(|written| written.chunks.is_none()) {
         let why = if Form::of(&listed.file_name) == Form::Sealed {
             "it is encrypted"
+        } else if shelf::is_url(&listed.directory) {
+            "it stands in a store"
         } else {
             "the new bytes had no room in place"
         };

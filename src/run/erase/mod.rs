@@ -15,6 +15,7 @@ mod increments;
 mod live;
 mod log;
 pub mod pending;
+mod remote; // from a backup in a store
 mod resealed;
 mod sealed;
 mod search;

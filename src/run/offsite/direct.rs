@@ -62,12 +62,14 @@ impl Direct {
     fn adopt(&self, set: &str) -> Result<()> {
         let copies = journal_offsite::copies(&self.destination.url, set)?;
         let is_copy = |name: &str| copies.iter().any(|copy| copy.manifest_key == self.key(name));
-        let strays = |file: &&Found| names::is_manifest(&file.name) && !is_copy(&file.name);
-        if !self.files.iter().any(|file| strays(&file)) {
+        // Copies of what the retention removed here are no strays.
+        let mut files = self.files.clone();
+        files.retain(|file| !names::is_manifest(&file.name) || !is_copy(&file.name));
+        if !files.iter().any(|file| names::is_manifest(&file.name)) {
             return Ok(());
         }
         let Destination { url, server, .. } = &self.destination;
-        for finding in import::directory(url, &self.below, &self.files, server.as_deref())? {
+        for finding in import::directory(url, &self.below, &files, server.as_deref())? {
             say::notice(&format!("{}: {} ({})", finding.file, finding.action, finding.details));
         }
         Ok(())
@@ -79,7 +81,7 @@ impl Direct {
     }
 
     pub fn shelf(&self) -> Shelf {
-        Shelf::Remote(Remote { store: self.store.clone(), trouble: Trouble::default() })
+        shelf_of(&self.store)
     }
 
     /// Names that are there.
@@ -87,29 +89,8 @@ impl Direct {
         self.files.iter().map(|file| OsString::from(&file.name)).collect()
     }
 
-    /// An object in the making, which is none before it is finished.
-    pub fn begin(&self, name: &str) -> Result<Object> {
-        Object::begin(&self.store, name)
-    }
-
-    /// Puts the manifest beside a finished container, and sees to it that they are found together.
-    pub fn complete(
-        &self,
-        container: &FileFacts,
-        name: &str,
-        manifest: &[u8],
-        mut unfinished: Unfinished,
-    ) -> Result<FileFacts> {
-        let beside =
-            FileFacts { name: name.to_owned(), size: manifest.len() as u64, sha256: Some(sha256_hex(manifest)) };
-        let found = |file: &FileFacts| Found { name: file.name.clone(), size: file.size };
-        if self.store.create(name, manifest)? != Action::Uploaded {
-            return Err(OffsiteError::Conflict { key: self.key(name) }.into());
-        }
-        unfinished.names.insert(0, name.to_owned());
-        adopt::open(&self.shelf(), &found(container), &found(&beside))?;
-        unfinished.names.clear();
-        Ok(beside)
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Lists it as a copy, too: the destination's retention and verification are for it as for all that is there.
@@ -137,16 +118,35 @@ impl Direct {
     }
 }
 
+fn shelf_of(store: &Store) -> Shelf {
+    Shelf::Remote(Remote { store: store.clone(), trouble: Trouble::default() })
+}
+
 /// What is no backup yet: it goes again unless it is completed.
 pub struct Unfinished<'a> {
-    direct: &'a Direct,
+    store: &'a Store,
+    container: &'a FileFacts,
     /// In the order in which they go.
     names: Vec<String>,
 }
 
 impl<'a> Unfinished<'a> {
-    pub fn new(direct: &'a Direct, container: &str) -> Self {
-        Unfinished { direct, names: vec![container.to_owned()] }
+    pub fn new(store: &'a Store, container: &'a FileFacts) -> Self {
+        Unfinished { store, container, names: vec![container.name.clone()] }
+    }
+
+    /// Puts the manifest beside the finished container, and sees to it that they are found together.
+    pub fn complete(mut self, name: &str, manifest: &[u8]) -> Result<FileFacts> {
+        let beside =
+            FileFacts { name: name.to_owned(), size: manifest.len() as u64, sha256: Some(sha256_hex(manifest)) };
+        let found = |file: &FileFacts| Found { name: file.name.clone(), size: file.size };
+        if self.store.create(name, manifest)? != Action::Uploaded {
+            return Err(OffsiteError::Conflict { key: name.to_owned() }.into());
+        }
+        self.names.insert(0, name.to_owned());
+        adopt::open(&shelf_of(self.store), &found(self.container), &found(&beside))?;
+        self.names.clear();
+        Ok(beside)
     }
 }
 
@@ -156,9 +156,9 @@ impl Drop for Unfinished<'_> {
         let begun = Instant::now();
         let mut watch = || if begun.elapsed() > PATIENCE { Err(Cancelled) } else { Ok(()) };
         for name in &self.names {
-            if let Err(error) = self.direct.store.store.delete(name, &mut watch) {
-                let key = self.direct.key(name);
-                say::warning(&format!("could not remove \"{key}\", of a backup that did not end: {error}"));
+            if let Err(error) = self.store.store.delete(name, &mut watch) {
+                let url = &self.store.url;
+                say::warning(&format!("could not remove \"{url}/{name}\", of a backup that did not end: {error}"));
             }
         }
     }

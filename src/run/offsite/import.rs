@@ -41,12 +41,14 @@ pub fn directory(url: &str, below: &str, files: &[Found], server: Option<&str>) 
     let known = journal::files_in(&place)?;
     let directory = Directory { url, below, shelf, files };
     let mut findings = Vec::new();
-    for manifest in files.iter().filter(|file| names::is_manifest(&file.name)) {
+    // Of two that are of one backup the later name is that of what became of it.
+    for manifest in files.iter().rev().filter(|file| names::is_manifest(&file.name)) {
         if known.iter().any(|known| known.manifest_name == manifest.name && !known.is_missing_files) {
             continue;
         }
         findings.extend(directory.one(manifest)?);
     }
+    findings.reverse();
     Ok(findings)
 }
 
@@ -92,7 +94,11 @@ impl Directory<'_> {
         let shown = self.shelf.path().join(&file.name).display().to_string();
         let finding =
             |action, details| Some(Finding { file: shown.clone(), backup_id: Some(id.clone()), action, details });
-        if let Some((directory, name)) = journal::place_of(&id)?
+        let listed = journal::place_of(&id)?;
+        if listed.as_ref().is_some_and(|(directory, name)| self.has_other(directory, name, &file.name)) {
+            return Ok(None);
+        }
+        if let Some((directory, name)) = listed
             && Path::new(&directory).join(&name).exists()
         {
             let is_new = self.note_copy(&pair, file, beside)?;
@@ -102,6 +108,12 @@ impl Directory<'_> {
         let details = adopt::list(&self.shelf, &pair)?;
         self.note_copy(&pair, file, beside)?;
         Ok(finding("adopted", details))
+    }
+
+    /// Whether a backup is listed here under another name, and stands there.
+    fn has_other(&self, directory: &str, name: &str, than: &str) -> bool {
+        let is_here = Path::new(directory) == self.shelf.path();
+        is_here && name != than && self.files.iter().any(|file| file.name == name)
     }
 
     /// The container that a manifest stands beside.

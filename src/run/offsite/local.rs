@@ -83,6 +83,12 @@ pub fn read(directory: &Directory, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The backup that a manifest is of.
+pub fn backup_id_of(manifest: &[u8]) -> Option<String> {
+    let manifest: Value = serde_json::from_slice(manifest).ok()?;
+    Some(manifest.get("backup_id")?.as_str()?.to_owned())
+}
+
 /// Whether a manifest takes the place of another one: of the same backup, rewritten since, as an erasure does.
 pub fn supersedes(manifest: &[u8], other: &[u8]) -> bool {
     let facts = |bytes: &[u8]| {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use agent_backup_core::plan::age::Age;
+use agent_backup_core::plan::names;
 use agent_backup_core::plan::retention::{self, Backup, Class, Decision, Flaw, Policy};
 use agent_backup_core::store::object::{ObjectError, Removal};
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::journal_retention::{self, age};
 use crate::run::offsite::access::{self, Store, raised};
 use crate::run::offsite::destination::{self, Destination};
 use crate::run::offsite::expire;
+use crate::run::offsite::local;
 use crate::run::offsite::upload::{concerns_all, unless_cancelled};
 use crate::run::say;
 use crate::server::lock::SetLock;
@@ -78,7 +80,47 @@ fn prune(destination: &Destination, confirmed: bool, all: &mut Vec<Pruned>) -> R
             reasons,
         });
     }
+    replaced(&store, destination, confirmed, all)?;
     expire::incrementals(&store, destination, &stay, confirmed, all)
+}
+
+/// What stands beside a copy and is of the same backup: as it was before a person was erased from it, or as it would have
+/// been, had the transaction not been rolled back.
+fn replaced(store: &Store, destination: &Destination, confirmed: bool, all: &mut Vec<Pruned>) -> Result<()> {
+    let here = facts::server()?;
+    let below = local::prefix_of_set(&here.system_identifier, &here.database, &destination.set);
+    let name = |key: &str| key.strip_prefix(&format!("{below}/")).map(str::to_owned).unwrap_or_default();
+    let copies = journal_offsite::copies(&destination.url, &destination.set)?;
+    let mut sizes: Vec<(String, u64)> = store.sizes(&below)?.into_iter().collect();
+    sizes.sort();
+    for (key, _) in &sizes {
+        if !names::is_manifest(&name(key)) || copies.iter().any(|copy| copy.manifest_key == *key) {
+            continue;
+        }
+        let id = local::backup_id_of(&store.read(key)?);
+        let is_of = |copy: &&Copy| Some(&copy.backup_id) == id.as_ref() && copy.status == "complete";
+        let Some(copy) = copies.iter().find(is_of) else { continue };
+        let is_beside = |other: &&(String, u64)| names::manifest_of_container(&name(&other.0)) == Some(name(key));
+        let container = sizes.iter().find(is_beside).filter(|(container, _)| *container != copy.object_key);
+        let object = container.map_or(key, |(container, _)| container);
+        let reasons = vec![format!("replaced by {}", copy.object_key)];
+        let (action, reasons) = match confirmed.then(|| remove_both(store, [key, object])) {
+            None => ("remove", reasons),
+            Some(Ok(Removal::Gone)) => ("removed", reasons),
+            Some(Ok(Removal::Retained)) => ("retained", [vec![RETAINED.to_owned()], reasons].concat()),
+            Some(Err(error)) => ("failed", [vec![of_one(error)?.to_string()], reasons].concat()),
+        };
+        all.push(Pruned {
+            destination: destination.url.clone(),
+            backup_id: id,
+            key: Some(object.clone()),
+            started_at: Some(copy.started_at),
+            size: container.map(|(_, size)| *size),
+            action,
+            reasons,
+        });
+    }
+    Ok(())
 }
 
 /// Of the copies of this database those that a destination keeps, and those that go and why, the newest first.

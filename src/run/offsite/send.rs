@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use agent_backup_core::store::StoreError;
 use agent_backup_core::store::object::{Claim, Content, ObjectError, Removal};
 
 use crate::error::{OffsiteError, Result};
@@ -100,6 +102,16 @@ impl Store {
             Err(ObjectError::Missing { .. }) => Ok(false),
             Err(error) => Err(raised(error)),
         }
+    }
+
+    /// The first of these keys that nobody uses.
+    pub fn free(&self, names: impl IntoIterator<Item = String>) -> Result<String> {
+        for name in names {
+            if !self.has(&name)? {
+                return Ok(name);
+            }
+        }
+        Err(StoreError::NoName { path: PathBuf::from(&self.url) }.into())
     }
 
     /// A whole small object.
