@@ -46,6 +46,133 @@ CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, 
 
 -- by hand: DO $do$ DECLARE role text; BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'agent_backup') THEN RAI
 
+CREATE TABLE agent_backup.audit_log (
+    entry_id          bigint PRIMARY KEY CHECK (entry_id > 0),
+    happened_at       timestamptz NOT NULL,
+    action            text NOT NULL CHECK (action <> ''),
+    object            text,
+    set_name          text,
+    status            text NOT NULL CHECK (status IN ('ok', 'failed', 'denied')),
+    session_user_name text NOT NULL,
+    current_user_name text NOT NULL,
+    client_addr       inet,
+    application_name  text,
+    backend_pid       integer NOT NULL,
+    transaction       xid8,
+    details           jsonb NOT NULL CHECK (pg_catalog.jsonb_typeof(details) = 'object'),
+    error_code        text CHECK (error_code ~ '^[0-9A-Z]{5}$'),
+    error_message     text,
+    previous_hash     text CHECK (previous_hash ~ '^[0-9a-f]{64}$'),
+    entry_hash        text NOT NULL CHECK (entry_hash ~ '^[0-9a-f]{64}$'),
+    CHECK ((entry_id = 1) = (previous_hash IS NULL)),
+    CHECK ((status = 'ok') = (error_message IS NULL))
+);
+
+CREATE INDEX audit_log_happened_at ON agent_backup.audit_log (happened_at);
+
+COMMENT ON TABLE agent_backup.audit_log IS 'Every act, one row each, failures and denials included; each has the hash of the one before. Nobody can change it; verify_audit_log() proves it';
+
+COMMENT ON COLUMN agent_backup.audit_log.entry_id IS 'Place in the chain: 1, 2, 3 without a gap';
+
+COMMENT ON COLUMN agent_backup.audit_log.happened_at IS 'When the act ended';
+
+COMMENT ON COLUMN agent_backup.audit_log.action IS 'What was done: the name of the function';
+
+COMMENT ON COLUMN agent_backup.audit_log.object IS 'To what: a table, backup, mark, job or file, as it was named';
+
+COMMENT ON COLUMN agent_backup.audit_log.set_name IS 'Of which set';
+
+COMMENT ON COLUMN agent_backup.audit_log.status IS 'ok, failed (with what was rolled back), or denied for the want of a right';
+
+COMMENT ON COLUMN agent_backup.audit_log.session_user_name IS 'Role that the session began with';
+
+COMMENT ON COLUMN agent_backup.audit_log.current_user_name IS 'Role whose rights counted';
+
+COMMENT ON COLUMN agent_backup.audit_log.client_addr IS 'Where the session came from; null for this machine';
+
+COMMENT ON COLUMN agent_backup.audit_log.application_name IS 'What the client calls itself; it can call itself anything';
+
+COMMENT ON COLUMN agent_backup.audit_log.backend_pid IS 'Process of the session, as in the server''s log';
+
+COMMENT ON COLUMN agent_backup.audit_log.transaction IS 'The transaction, if it wrote anything until then';
+
+COMMENT ON COLUMN agent_backup.audit_log.details IS 'Options and counts: names and numbers, never data of rows';
+
+COMMENT ON COLUMN agent_backup.audit_log.error_code IS 'SQLSTATE of the failure; 40000 for what was rolled back';
+
+COMMENT ON COLUMN agent_backup.audit_log.error_message IS 'Why it failed; null where it did not';
+
+COMMENT ON COLUMN agent_backup.audit_log.previous_hash IS 'entry_hash of the entry before; null for the first';
+
+COMMENT ON COLUMN agent_backup.audit_log.entry_hash IS 'SHA-256, in hex, of previous_hash and all the columns before it';
+
+CREATE TABLE agent_backup.audit_chain (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    last_entry bigint NOT NULL CHECK (last_entry >= 0),
+    head       text CHECK (head ~ '^[0-9a-f]{64}$'),
+    CHECK ((last_entry = 0) = (head IS NULL))
+);
+
+COMMENT ON TABLE agent_backup.audit_chain IS 'The newest entry of audit_log';
+
+COMMENT ON COLUMN agent_backup.audit_chain.one IS 'There is one row at most';
+
+COMMENT ON COLUMN agent_backup.audit_chain.last_entry IS 'Its entry_id';
+
+COMMENT ON COLUMN agent_backup.audit_chain.head IS 'Its entry_hash';
+
+CREATE TABLE agent_backup.audit_checks (
+    check_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    checked_at  timestamptz NOT NULL,
+    checked_by  text NOT NULL,
+    status      text NOT NULL CHECK (status IN ('ok', 'failed')),
+    last_entry  bigint NOT NULL CHECK (last_entry >= 0),
+    head        text CHECK (head ~ '^[0-9a-f]{64}$'),
+    entries     bigint NOT NULL CHECK (entries >= 0),
+    problems    text[] NOT NULL CHECK (pg_catalog.array_position(problems, NULL) IS NULL),
+    CHECK ((status = 'ok') = (pg_catalog.cardinality(problems) = 0))
+);
+
+CREATE INDEX audit_checks_checked_at ON agent_backup.audit_checks (checked_at DESC);
+
+COMMENT ON TABLE agent_backup.audit_checks IS 'Verifications of audit_log, one row each; what they found is held against the log by later ones';
+
+COMMENT ON COLUMN agent_backup.audit_checks.check_id IS 'Number of the verification';
+
+COMMENT ON COLUMN agent_backup.audit_checks.checked_at IS 'When';
+
+COMMENT ON COLUMN agent_backup.audit_checks.checked_by IS 'Role of the session';
+
+COMMENT ON COLUMN agent_backup.audit_checks.status IS 'ok or failed';
+
+COMMENT ON COLUMN agent_backup.audit_checks.last_entry IS 'The newest entry then; 0 in an empty log';
+
+COMMENT ON COLUMN agent_backup.audit_checks.head IS 'Its hash';
+
+COMMENT ON COLUMN agent_backup.audit_checks.entries IS 'How many there were';
+
+COMMENT ON COLUMN agent_backup.audit_checks.problems IS 'What was wrong';
+
+CREATE OR REPLACE FUNCTION agent_backup.guard_audit() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_guard_audit';
+
+COMMENT ON FUNCTION agent_backup.guard_audit() IS 'Refuses whatever would change the log of acts, but for the extension itself, and for a dump that is loaded before the first act';
+
+-- by hand: DO $do$ DECLARE guarded text; BEGIN FOREACH guarded IN ARRAY '{audit_log,audit_chain,audit_checks}'::text[] LOOP EXECUTE
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_log', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_checks', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_checks_check_id_seq', '');
+
+-- by hand: CREATE TABLE agent_backup.sets ( set_name text PRIMARY KEY CHECK (set_name <> '' AND octet_length(set_name) <= 63), desc
+
+COMMENT ON COLUMN agent_backup.sets.recipients_file IS 'File on the server with the public keys that its backups are encrypted for; null: agent_backup.recipients_file holds. Change with set_encryption';
+
+-- by hand: CREATE TABLE agent_backup.set_tables ( set_name text NOT NULL REFERENCES agent_backup.sets ON DELETE CASCADE ON UPDATE C
+
+COMMENT ON COLUMN agent_backup.set_tables.subject_columns IS 'Columns and paths such as data->>''customer_email'' that name a person, see erase_subject. Change with set_subject_columns';
+
 CREATE OR REPLACE FUNCTION agent_backup.access_rules() RETURNS TABLE (kind text, name text, roles text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $fn$
     -- operator, restorer, auditor; the admin is a member of all three. Every overload of a name has the same rule.
@@ -198,132 +325,157 @@ ALTER EVENT TRIGGER agent_backup_watch_drop ENABLE ALWAYS;
 
 COMMENT ON EVENT TRIGGER agent_backup_watch_drop IS 'Keeps backups, sets and logs from going with DROP EXTENSION unasked';
 
-CREATE TABLE agent_backup.audit_log (
-    entry_id          bigint PRIMARY KEY CHECK (entry_id > 0),
-    happened_at       timestamptz NOT NULL,
-    action            text NOT NULL CHECK (action <> ''),
-    object            text,
-    set_name          text,
-    status            text NOT NULL CHECK (status IN ('ok', 'failed', 'denied')),
-    session_user_name text NOT NULL,
-    current_user_name text NOT NULL,
-    client_addr       inet,
-    application_name  text,
-    backend_pid       integer NOT NULL,
-    transaction       xid8,
-    details           jsonb NOT NULL CHECK (pg_catalog.jsonb_typeof(details) = 'object'),
-    error_code        text CHECK (error_code ~ '^[0-9A-Z]{5}$'),
-    error_message     text,
-    previous_hash     text CHECK (previous_hash ~ '^[0-9a-f]{64}$'),
-    entry_hash        text NOT NULL CHECK (entry_hash ~ '^[0-9a-f]{64}$'),
-    CHECK ((entry_id = 1) = (previous_hash IS NULL)),
-    CHECK ((status = 'ok') = (error_message IS NULL))
-);
+CREATE OR REPLACE FUNCTION agent_backup."erase_subject"(
+	"column_or_path" TEXT,
+	"value" TEXT,
+	"reason" TEXT,
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"place" TEXT,
+	"object" TEXT,
+	"backup_id" TEXT,
+	"row_count" bigint,
+	"chunks" bigint,
+	"bytes" bigint,
+	"action" TEXT,
+	"details" TEXT
+)
 
-CREATE INDEX audit_log_happened_at ON agent_backup.audit_log (happened_at);
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'erase_subject_wrapper';
 
-COMMENT ON TABLE agent_backup.audit_log IS 'Every act, one row each, failures and denials included; each has the hash of the one before. Nobody can change it; verify_audit_log() proves it';
+CREATE OR REPLACE FUNCTION agent_backup."note_act"(
+	"action" TEXT,
+	"changed" bigint,
+	"code" TEXT
+) RETURNS VOID
 
-COMMENT ON COLUMN agent_backup.audit_log.entry_id IS 'Place in the chain: 1, 2, 3 without a gap';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'note_act_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.happened_at IS 'When the act ended';
+CREATE OR REPLACE FUNCTION agent_backup."backup"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"kind" TEXT DEFAULT 'full',
+	"formats" TEXT[] DEFAULT NULL,
+	"tables" TEXT[] DEFAULT NULL,
+	"destination" TEXT DEFAULT NULL
+) RETURNS TABLE (
+	"table_name" TEXT,
+	"status" TEXT,
+	"row_count" bigint,
+	"size_bytes" bigint,
+	"checksum" TEXT,
+	"backup_file" TEXT,
+	"duration" interval,
+	"error_message" TEXT
+)
 
-COMMENT ON COLUMN agent_backup.audit_log.action IS 'What was done: the name of the function';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'backup_set_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.object IS 'To what: a table, backup, mark, job or file, as it was named';
+CREATE OR REPLACE FUNCTION agent_backup."set_subject_columns"(
+	"set_name" TEXT,
+	"table_name" TEXT,
+	"subject_columns" TEXT[]
+) RETURNS TEXT
 
-COMMENT ON COLUMN agent_backup.audit_log.set_name IS 'Of which set';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'set_subject_columns_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.status IS 'ok, failed (with what was rolled back), or denied for the want of a right';
+CREATE OR REPLACE FUNCTION agent_backup."import_offsite"(
+	"url" TEXT,
+	"set_name" TEXT DEFAULT NULL,
+	"server_name" TEXT DEFAULT NULL
+) RETURNS TABLE (
+	"backup_file" TEXT,
+	"backup_id" TEXT,
+	"action" TEXT,
+	"details" TEXT
+)
 
-COMMENT ON COLUMN agent_backup.audit_log.session_user_name IS 'Role that the session began with';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'import_offsite_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.current_user_name IS 'Role whose rights counted';
+CREATE OR REPLACE FUNCTION agent_backup."set_encryption"(
+	"set_name" TEXT,
+	"recipients_file" TEXT
+) RETURNS TEXT[]
 
-COMMENT ON COLUMN agent_backup.audit_log.client_addr IS 'Where the session came from; null for this machine';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'set_encryption_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.application_name IS 'What the client calls itself; it can call itself anything';
+CREATE OR REPLACE FUNCTION agent_backup."verify_offsite"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"destination" TEXT DEFAULT NULL,
+	"level" TEXT DEFAULT 'checksum'
+) RETURNS TABLE (
+	"destination" TEXT,
+	"backup_id" TEXT,
+	"level" TEXT,
+	"status" TEXT,
+	"size_bytes" bigint,
+	"duration" interval,
+	"details" TEXT
+)
 
-COMMENT ON COLUMN agent_backup.audit_log.backend_pid IS 'Process of the session, as in the server''s log';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'verify_offsite_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.transaction IS 'The transaction, if it wrote anything until then';
+COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill), prune or offsite (copies elsewhere). A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';
 
-COMMENT ON COLUMN agent_backup.audit_log.details IS 'Options and counts: names and numbers, never data of rows';
+CREATE OR REPLACE FUNCTION agent_backup."remove_destination"(
+	"set_name" TEXT,
+	"url" TEXT
+) RETURNS VOID
 
-COMMENT ON COLUMN agent_backup.audit_log.error_code IS 'SQLSTATE of the failure; 40000 for what was rolled back';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'remove_destination_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.error_message IS 'Why it failed; null where it did not';
+CREATE OR REPLACE FUNCTION agent_backup."add_destination"(
+	"set_name" TEXT,
+	"url" TEXT,
+	"server_name" TEXT DEFAULT NULL,
+	"keep_daily" INT DEFAULT NULL,
+	"keep_weekly" INT DEFAULT NULL,
+	"keep_monthly" INT DEFAULT NULL,
+	"keep_last" INT DEFAULT NULL,
+	"max_age" interval DEFAULT NULL
+) RETURNS TEXT
 
-COMMENT ON COLUMN agent_backup.audit_log.previous_hash IS 'entry_hash of the entry before; null for the first';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'add_destination_wrapper';
 
-COMMENT ON COLUMN agent_backup.audit_log.entry_hash IS 'SHA-256, in hex, of previous_hash and all the columns before it';
+CREATE OR REPLACE FUNCTION agent_backup."encryption_state"() RETURNS TABLE (
+	"set_name" TEXT,
+	"severity" TEXT,
+	"reason" TEXT,
+	"action" TEXT
+)
+STRICT
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'encryption_state_wrapper';
 
-CREATE TABLE agent_backup.audit_chain (
-    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
-    last_entry bigint NOT NULL CHECK (last_entry >= 0),
-    head       text CHECK (head ~ '^[0-9a-f]{64}$'),
-    CHECK ((last_entry = 0) = (head IS NULL))
-);
+CREATE OR REPLACE FUNCTION agent_backup."create_set"(
+	"set_name" TEXT,
+	"description" TEXT DEFAULT NULL,
+	"formats" TEXT[] DEFAULT '{csv,json}',
+	"compression" TEXT DEFAULT 'gzip',
+	"compression_level" INT DEFAULT 1,
+	"keep_daily" INT DEFAULT 7,
+	"keep_weekly" INT DEFAULT 4,
+	"keep_monthly" INT DEFAULT 12,
+	"rto" interval DEFAULT '2 hours',
+	"rpo" interval DEFAULT '1 hour',
+	"keep_last" INT DEFAULT 0,
+	"keep_within" interval DEFAULT NULL,
+	"max_age" interval DEFAULT NULL,
+	"backup_interval" interval DEFAULT '1 day',
+	"recipients_file" TEXT DEFAULT NULL
+) RETURNS VOID
 
-COMMENT ON TABLE agent_backup.audit_chain IS 'The newest entry of audit_log';
-
-COMMENT ON COLUMN agent_backup.audit_chain.one IS 'There is one row at most';
-
-COMMENT ON COLUMN agent_backup.audit_chain.last_entry IS 'Its entry_id';
-
-COMMENT ON COLUMN agent_backup.audit_chain.head IS 'Its entry_hash';
-
-CREATE TABLE agent_backup.audit_checks (
-    check_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    checked_at  timestamptz NOT NULL,
-    checked_by  text NOT NULL,
-    status      text NOT NULL CHECK (status IN ('ok', 'failed')),
-    last_entry  bigint NOT NULL CHECK (last_entry >= 0),
-    head        text CHECK (head ~ '^[0-9a-f]{64}$'),
-    entries     bigint NOT NULL CHECK (entries >= 0),
-    problems    text[] NOT NULL CHECK (pg_catalog.array_position(problems, NULL) IS NULL),
-    CHECK ((status = 'ok') = (pg_catalog.cardinality(problems) = 0))
-);
-
-CREATE INDEX audit_checks_checked_at ON agent_backup.audit_checks (checked_at DESC);
-
-COMMENT ON TABLE agent_backup.audit_checks IS 'Verifications of audit_log, one row each; what they found is held against the log by later ones';
-
-COMMENT ON COLUMN agent_backup.audit_checks.check_id IS 'Number of the verification';
-
-COMMENT ON COLUMN agent_backup.audit_checks.checked_at IS 'When';
-
-COMMENT ON COLUMN agent_backup.audit_checks.checked_by IS 'Role of the session';
-
-COMMENT ON COLUMN agent_backup.audit_checks.status IS 'ok or failed';
-
-COMMENT ON COLUMN agent_backup.audit_checks.last_entry IS 'The newest entry then; 0 in an empty log';
-
-COMMENT ON COLUMN agent_backup.audit_checks.head IS 'Its hash';
-
-COMMENT ON COLUMN agent_backup.audit_checks.entries IS 'How many there were';
-
-COMMENT ON COLUMN agent_backup.audit_checks.problems IS 'What was wrong';
-
-CREATE OR REPLACE FUNCTION agent_backup.guard_audit() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'agent_backup_guard_audit';
-
-COMMENT ON FUNCTION agent_backup.guard_audit() IS 'Refuses whatever would change the log of acts, but for the extension itself, and for a dump that is loaded before the first act';
-
--- by hand: DO $do$ DECLARE guarded text; BEGIN FOREACH guarded IN ARRAY '{audit_log,audit_chain,audit_checks}'::text[] LOOP EXECUTE
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_log', '');
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_checks', '');
-
-SELECT pg_catalog.pg_extension_config_dump('agent_backup.audit_checks_check_id_seq', '');
-
--- by hand: CREATE TABLE agent_backup.sets ( set_name text PRIMARY KEY CHECK (set_name <> '' AND octet_length(set_name) <= 63), desc
-
-COMMENT ON COLUMN agent_backup.sets.recipients_file IS 'File on the server with the public keys that its backups are encrypted for; null: agent_backup.recipients_file holds. Change with set_encryption';
-
--- by hand: CREATE TABLE agent_backup.set_tables ( set_name text NOT NULL REFERENCES agent_backup.sets ON DELETE CASCADE ON UPDATE C
-
-COMMENT ON COLUMN agent_backup.set_tables.subject_columns IS 'Columns and paths such as data->>''customer_email'' that name a person, see erase_subject. Change with set_subject_columns';
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'make_set_wrapper';
 
 -- by hand: CREATE TABLE agent_backup.backup_catalog ( backup_id text PRIMARY KEY CHECK (backup_id <> ''), set_name text NOT NULL, k
 
@@ -344,6 +496,72 @@ SELECT NULL, set_name, 'full', 'running', started_at, NULL, NULL, NULL, NULL, NU
 COMMENT ON COLUMN agent_backup.backups.encrypted IS 'Whether its rows are readable only with a key; null while it runs';
 
 COMMENT ON COLUMN agent_backup.backups.key_ids IS 'Ids of the keys that open it; null while it runs';
+
+-- by hand: CREATE INDEX change_log_key ON agent_backup.change_log USING hash (row_key)
+
+-- by hand: CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, tracked_id) WITH (pages_per_range = 32)
+
+CREATE OR REPLACE FUNCTION agent_backup.maintain_log(keep interval DEFAULT '30 days', ahead integer DEFAULT 7)
+RETURNS TABLE (partition_name text, action text, row_count bigint, file_path text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fn$
+DECLARE
+    today   date := (now() AT TIME ZONE 'UTC')::date;
+    part    record;
+    written record;
+    day     date;
+    changed bigint := 0;
+BEGIN
+    BEGIN
+        IF keep IS NULL OR keep < '1 day' THEN
+            RAISE EXCEPTION 'invalid keep: it is below one day' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF ahead IS NULL OR ahead NOT BETWEEN 1 AND 366 THEN
+            RAISE EXCEPTION 'invalid ahead: it is not between 1 and 366' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        -- The files first, under a lock that lets writers on; what shuts them out comes last.
+        FOR part IN
+            SELECT c.oid, c.relname, to_date(right(c.relname, 8), 'YYYYMMDD') AS of_day
+              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = 'agent_backup.change_log'::regclass AND c.relname ~ '^change_log_[0-9]{8}$'
+             ORDER BY 2
+        LOOP
+            CONTINUE WHEN (part.of_day + 1)::timestamp AT TIME ZONE 'UTC' > now() - keep;
+            EXECUTE format('SELECT count(*) FROM agent_backup.%I', part.relname) INTO row_count;
+            file_path := NULL;
+            IF row_count > 0 THEN
+                SELECT e.* INTO STRICT written
+                  FROM agent_backup.export_table(format('agent_backup.%I', part.relname), 'csv', format('changes/%s.csv.gz', part.relname)) AS e;
+                file_path := written.export_file;
+            END IF;
+            INSERT INTO agent_backup.sealed_log (partition_name, from_time, until_time, row_count, file_path, checksum)
+            VALUES (part.relname, part.of_day::timestamp AT TIME ZONE 'UTC', (part.of_day + 1)::timestamp AT TIME ZONE 'UTC',
+                    row_count, file_path, CASE WHEN row_count > 0 THEN written.checksum END);
+            EXECUTE format('DROP TABLE agent_backup.%I', part.relname);
+            partition_name := part.relname;
+            action := 'sealed';
+            changed := changed + 1;
+            RETURN NEXT;
+        END LOOP;
+        FOR day IN SELECT today + n FROM generate_series(1, ahead) AS n LOOP
+            partition_name := 'change_log_' || to_char(day, 'YYYYMMDD');
+            CONTINUE WHEN to_regclass('agent_backup.' || partition_name) IS NOT NULL
+                       OR EXISTS (SELECT FROM agent_backup.change_log_default
+                                   WHERE changed_at >= day::timestamp AT TIME ZONE 'UTC' AND changed_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
+            EXECUTE format('CREATE TABLE agent_backup.%I PARTITION OF agent_backup.change_log FOR VALUES FROM (%L) TO (%L)',
+                           partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+            action := 'made';
+            row_count := 0;
+            file_path := NULL;
+            changed := changed + 1;
+            RETURN NEXT;
+        END LOOP;
+    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+        PERFORM agent_backup.note_act('maintain_log'::text, changed, SQLSTATE::text);
+        RAISE;
+    END;
+    PERFORM agent_backup.note_act('maintain_log'::text, changed, NULL::text);
+END
+$fn$;
 
 CREATE TABLE agent_backup.erasures (
     erasure_id      text PRIMARY KEY CHECK (erasure_id <> ''),
@@ -469,9 +687,112 @@ SELECT pg_catalog.pg_extension_config_dump('agent_backup.tombstones', '');
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.erased_backups', '');
 
--- by hand: CREATE INDEX change_log_key ON agent_backup.change_log USING hash (row_key)
+CREATE OR REPLACE VIEW agent_backup.health_encryption AS
+SELECT pg_catalog.format('%s: encryption', e.set_name) AS subject, e.severity, NULL::timestamptz AS since, e.reason, e.action
+  FROM agent_backup.encryption_state() e;
 
--- by hand: CREATE INDEX change_log_time ON agent_backup.change_log USING brin (changed_at, tracked_id) WITH (pages_per_range = 32)
+COMMENT ON VIEW agent_backup.health_encryption IS 'Part of health: whether the keys of encrypted sets can be used';
+
+CREATE OR REPLACE FUNCTION agent_backup.platform_report() RETURNS TABLE (topic text, value text, note text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' AS $fn$
+    WITH hosted AS (
+        SELECT h.platform FROM (VALUES
+            (1, 'Supabase', 'supabase_admin', 'supautils.policy_grants'), (2, 'Amazon RDS or Aurora', 'rds_superuser', 'rds.extensions'),
+            (3, 'Google Cloud SQL', 'cloudsqlsuperuser', 'cloudsql.iam_authentication'), (4, 'Azure Database', 'azure_pg_admin', 'azure.extensions'),
+            (5, 'Google AlloyDB', 'alloydbsuperuser', 'alloydb.iam_authentication'), (6, 'Neon', 'neon_superuser', 'neon.tenant_id')
+        ) AS h(place, platform, role, setting)
+         WHERE EXISTS (SELECT FROM pg_roles r WHERE r.rolname = h.role) OR current_setting(h.setting, true) IS NOT NULL
+         ORDER BY h.place LIMIT 1
+    )
+    SELECT t.topic, t.value, t.note FROM (
+        SELECT 1 AS place, 'server' AS topic, 'PostgreSQL ' || current_setting('server_version') AS value,
+               format('up for %s%s', agent_backup.in_words(now() - pg_postmaster_start_time()),
+                      CASE WHEN pg_is_in_recovery() THEN '; a standby: backups made here are listed by the primary''s reconcile()' ELSE '' END) AS note
+        UNION ALL
+        SELECT 2, 'agent_backup', e.extversion,
+               CASE WHEN e.extversion = a.default_version THEN 'the newest version that is installed here'
+                    ELSE format('version %s is installed: ALTER EXTENSION agent_backup UPDATE;', a.default_version) END
+          FROM pg_extension e LEFT JOIN pg_available_extensions a ON a.name = e.extname WHERE e.extname = 'agent_backup'
+        UNION ALL
+        SELECT 3, 'backup directory', COALESCE(NULLIF(current_setting('agent_backup.directory', true), ''), 'agent_backup in the data directory'),
+               CASE WHEN COALESCE(current_setting('agent_backup.directory', true), '') = '' THEN 'agent_backup.directory is not set' ELSE 'set by agent_backup.directory' END
+        UNION ALL
+        SELECT 4, 'disk of the backups', COALESCE(pg_size_pretty(d.free_bytes) || ' free', 'unknown'),
+               COALESCE(d.failure, format('of %s; backups take %s%s', pg_size_pretty(d.total_bytes), pg_size_pretty(d.used_by_backups_bytes),
+                                          CASE WHEN d.same_disk_as_database THEN '; the database is on it too' ELSE '' END))
+          FROM agent_backup.disk_state() AS d
+        UNION ALL
+        SELECT 5, 'wal_level', current_setting('wal_level'),
+               CASE current_setting('wal_level') WHEN 'minimal' THEN 'no archiving, standby or backup of the whole server is possible' ELSE 'enough for archiving and standbys' END
+        UNION ALL
+        SELECT 6, 'WAL archiving', current_setting('archive_mode'),
+               CASE WHEN current_setting('archive_mode') = 'off' THEN 'the whole server cannot be brought back to a moment'
+                    ELSE format('%s archived, the last %s; %s failed, the last %s', a.archived_count, COALESCE(date_trunc('second', a.last_archived_time)::text, 'never'),
+                                a.failed_count, COALESCE(date_trunc('second', a.last_failed_time)::text, 'never')) END
+          FROM pg_stat_archiver a
+        UNION ALL
+        SELECT 7, 'replicas', (SELECT count(*)::text FROM pg_stat_replication), 'a replica repeats every mistake: it is no backup'
+        UNION ALL
+        SELECT 8, 'replication slots', count(*)::text,
+               CASE WHEN count(*) FILTER (WHERE NOT s.active) > 0 THEN format('%s not in use: they hold back WAL until the disk is full', count(*) FILTER (WHERE NOT s.active))
+                    ELSE 'all are in use' END
+          FROM pg_replication_slots s
+        UNION ALL
+        SELECT 9, 'data checksums', current_setting('data_checksums'),
+               CASE current_setting('data_checksums') WHEN 'on' THEN 'damage by the disk is noticed when it is read' ELSE 'damage by the disk can go unnoticed' END
+        UNION ALL
+        SELECT 10, 'fsync', current_setting('fsync'), CASE current_setting('fsync') WHEN 'on' THEN 'a commit outlives a crash' ELSE 'a crash can destroy the database' END
+        UNION ALL
+        SELECT 11, 'full_page_writes', current_setting('full_page_writes'),
+               CASE current_setting('full_page_writes') WHEN 'on' THEN 'half-written pages are mended after a crash' ELSE 'a crash can leave half-written pages' END
+        UNION ALL
+        SELECT 12, 'pg_cron', COALESCE(e.extversion, CASE WHEN c.home IS NOT NULL THEN 'loaded' ELSE 'not loaded' END),
+               CASE WHEN c.home IS NULL THEN 'add pg_cron to shared_preload_libraries and restart the server, or use another scheduler'
+                    ELSE format('jobs are kept in database %s; times are in %s', c.home, COALESCE(current_setting('cron.timezone', true), 'GMT')) END
+          FROM (SELECT current_setting('cron.database_name', true) AS home) AS c
+          LEFT JOIN pg_extension e ON e.extname = 'pg_cron'
+        UNION ALL
+        SELECT 13, 'hosting platform', COALESCE((SELECT h.platform FROM hosted h), 'none known'),
+               CASE WHEN EXISTS (SELECT FROM hosted) THEN 'its own backups cannot be seen from here: check in its console that they are made, how long they are kept, and that one was restored'
+                    ELSE 'by its roles and settings; backups of the whole server are yours to make' END
+    ) AS t
+    ORDER BY t.place
+$fn$;
+
+CREATE OR REPLACE VIEW agent_backup.health_audit AS
+SELECT 'log of acts' AS subject, v.severity, c.checked_at AS since, v.reason,
+       CASE WHEN v.severity <> 'OK' THEN 'SELECT * FROM agent_backup.verify_audit_log();' END AS action
+  FROM (SELECT agent_backup.clock() AS now) AS moment
+  LEFT JOIN LATERAL (SELECT k.* FROM agent_backup.audit_checks k ORDER BY k.check_id DESC LIMIT 1) AS c ON true
+  LEFT JOIN LATERAL (SELECT l.happened_at FROM agent_backup.audit_log l ORDER BY l.entry_id LIMIT 1) AS first ON true
+ CROSS JOIN LATERAL (
+    SELECT CASE WHEN c.status = 'failed' THEN 'FAILED'
+                WHEN COALESCE(c.checked_at, first.happened_at, moment.now) < moment.now - interval '8 days' THEN 'WARNING'
+                ELSE 'OK' END AS severity,
+           CASE WHEN c.status = 'failed' THEN 'it is damaged: ' || c.problems[1]
+                WHEN c.checked_at IS NULL THEN 'it was never verified'
+                ELSE pg_catalog.format('%s entries were whole %s ago', c.entries, agent_backup.in_words(moment.now - c.checked_at)) END AS reason) AS v;
+
+COMMENT ON VIEW agent_backup.health_audit IS 'Part of health: the log of acts';
+
+CREATE OR REPLACE FUNCTION agent_backup."add_table"(
+	"set_name" TEXT,
+	"table_name" TEXT,
+	"formats" TEXT[] DEFAULT NULL,
+	"row_filter" TEXT DEFAULT NULL,
+	"excluded_columns" TEXT[] DEFAULT '{}',
+	"masked_columns" jsonb DEFAULT '{}',
+	"subject_columns" TEXT[] DEFAULT '{}'
+) RETURNS TEXT
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'put_table_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup.add_table(
+    set_name text, relation regclass, formats text[] DEFAULT NULL, row_filter text DEFAULT NULL,
+    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}', subject_columns text[] DEFAULT '{}')
+RETURNS text
+LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6, $7) $fn$;
 
 CREATE OR REPLACE FUNCTION agent_backup."upload"(
 	"set_name" TEXT DEFAULT 'agent_sdk',
@@ -488,62 +809,6 @@ CREATE OR REPLACE FUNCTION agent_backup."upload"(
 
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'run_upload_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."encryption_state"() RETURNS TABLE (
-	"set_name" TEXT,
-	"severity" TEXT,
-	"reason" TEXT,
-	"action" TEXT
-)
-STRICT
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'encryption_state_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."prune_offsite"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"destination" TEXT DEFAULT NULL,
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"destination" TEXT,
-	"backup_id" TEXT,
-	"object_key" TEXT,
-	"started_at" timestamp with time zone,
-	"size_bytes" bigint,
-	"action" TEXT,
-	"reasons" TEXT[]
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'prune_offsite_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."backup"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"kind" TEXT DEFAULT 'full',
-	"formats" TEXT[] DEFAULT NULL,
-	"tables" TEXT[] DEFAULT NULL,
-	"destination" TEXT DEFAULT NULL
-) RETURNS TABLE (
-	"table_name" TEXT,
-	"status" TEXT,
-	"row_count" bigint,
-	"size_bytes" bigint,
-	"checksum" TEXT,
-	"backup_file" TEXT,
-	"duration" interval,
-	"error_message" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'backup_set_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."set_subject_columns"(
-	"set_name" TEXT,
-	"table_name" TEXT,
-	"subject_columns" TEXT[]
-) RETURNS TEXT
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'set_subject_columns_wrapper';
 
 CREATE OR REPLACE FUNCTION agent_backup."s3_validator"(
 	"options" TEXT[],
@@ -716,189 +981,215 @@ SELECT pg_catalog.pg_extension_config_dump('agent_backup.offsite_catalog', '');
 
 SELECT pg_catalog.pg_extension_config_dump('agent_backup.offsite_imports', '');
 
-CREATE OR REPLACE FUNCTION agent_backup."verify_offsite"(
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"destination" TEXT DEFAULT NULL,
-	"level" TEXT DEFAULT 'checksum'
-) RETURNS TABLE (
-	"destination" TEXT,
-	"backup_id" TEXT,
-	"level" TEXT,
-	"status" TEXT,
-	"size_bytes" bigint,
-	"duration" interval,
-	"details" TEXT
+CREATE OR REPLACE VIEW agent_backup.rpo_rto_report AS
+WITH moment AS MATERIALIZED (
+    SELECT agent_backup.clock() AS now
+), members AS MATERIALIZED (
+    SELECT t.set_name, pg_catalog.count(*) AS tables, pg_catalog.array_agg(t.display) AS names,
+           pg_catalog.bool_and(t.backup_id IS NOT NULL) AS has_backup,
+           pg_catalog.bool_and(t.captured_since IS NOT NULL) AS is_captured,
+           CASE WHEN pg_catalog.bool_and(t.recoverable_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.recoverable_at, '0')) END AS live_loss,
+           CASE WHEN pg_catalog.bool_and(t.saved_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.saved_at, '0')) END AS file_loss,
+                      CASE WHEN pg_catalog.bool_and(t.captured_since IS NOT NULL) THEN GREATEST(pg_catalog.max(t.captured_since), pg_catalog.max(
+               (SELECT pg_catalog.max(g.noted_at) FROM agent_backup.capture_gaps g JOIN agent_backup.tracked k USING (tracked_id)
+                 WHERE k.relation = t.relation AND k.ended_at IS NULL))) END AS unbroken_since
+      FROM agent_backup.recovery_state t
+     WHERE t.relation IS NOT NULL
+     GROUP BY t.set_name
+), stretches AS (
+    SELECT p.set_name, pg_catalog.max(p.at - p.before) AS of_files,
+           COALESCE(pg_catalog.max(LEAST(p.at, m.unbroken_since) - p.before)
+                    FILTER (WHERE m.unbroken_since IS NULL OR p.before < m.unbroken_since), CASE WHEN m.unbroken_since IS NOT NULL THEN interval '0' END) AS of_rows
+      FROM (SELECT x.set_name, x.at, pg_catalog.lag(x.at) OVER (PARTITION BY x.set_name ORDER BY x.at) AS before
+              FROM (SELECT * FROM agent_backup.set_points UNION ALL SELECT s.set_name, moment.now FROM agent_backup.sets s, moment) AS x) AS p
+     CROSS JOIN moment
+      LEFT JOIN members m USING (set_name)
+     WHERE p.at > moment.now - interval '30 days' AND p.at <= moment.now
+     GROUP BY p.set_name, m.unbroken_since
+), drilled AS (
+    SELECT DISTINCT ON (d.set_name) d.set_name, d.drill_id, d.started_at, d.duration, d.status,
+           (SELECT pg_catalog.make_interval(secs => pg_catalog.max((x ->> 'seconds')::double precision))
+              FROM pg_catalog.jsonb_array_elements(d.steps) AS x WHERE x ->> 'step' = 'restore') AS slowest
+      FROM agent_backup.drills d
+     WHERE d.status <> 'failed'
+     ORDER BY d.set_name, d.started_at DESC
+), restored AS (
+    SELECT DISTINCT ON (m.set_name, v.scenario) m.set_name, v.scenario, r.restore_id, r.started_at, r.finished_at, r.finished_at - r.started_at AS took
+      FROM agent_backup.restores r
+      JOIN members m ON m.set_name = r.set_name OR (r.set_name IS NULL AND r.tables && m.names)
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN r.mode = 'record' THEN 1
+                       WHEN r.mode IN ('replace', 'merge', 'missing_only', 'as_of') AND pg_catalog.cardinality(r.tables) = 1 AND m.tables > 1 THEN 2
+                       WHEN r.mode = 'replace' AND pg_catalog.cardinality(r.tables) >= m.tables THEN 3 END AS scenario) AS v
+     WHERE v.scenario IS NOT NULL
+     ORDER BY m.set_name, v.scenario, r.finished_at DESC
+), copied AS (
+    SELECT k.set_name, pg_catalog.max(k.started_at) AS at, pg_catalog.max(k.started_at) FILTER (WHERE k.verification_status = 'success') AS verified
+      FROM agent_backup.offsite_catalog k
+     WHERE k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained') AND k.verification_status IS DISTINCT FROM 'failed'
+     GROUP BY k.set_name
+), measured AS (
+    SELECT s.set_name, c.place, c.scenario, c.method, LEAST(c.rto, s.rto) AS rto_objective,
+           CASE c.place WHEN 1 THEN interval '0' WHEN 4 THEN GREATEST(s.rpo, s.backup_interval) ELSE s.rpo END AS rpo_objective,
+           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3) THEN r.took
+                WHEN c.place = 2 THEN d.slowest
+                WHEN c.place >= 3 THEN d.duration END AS took,
+           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3)
+                THEN pg_catalog.format('restore %s, %s', r.restore_id, (r.finished_at AT TIME ZONE 'UTC')::date)
+                WHEN c.place = 2 AND d.slowest IS NOT NULL THEN pg_catalog.format('drill %s, %s, its slowest table', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date)
+                WHEN c.place >= 3 AND d.drill_id IS NOT NULL THEN pg_catalog.format('drill %s, %s', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date) END AS took_by,
+           CASE WHEN c.place < 3 THEN m.live_loss WHEN c.place = 3 THEN m.file_loss WHEN k.at IS NOT NULL THEN GREATEST(moment.now - k.at, '0') END AS loss,
+           k.at AS copied_at, CASE WHEN k.verified IS NOT NULL THEN GREATEST(moment.now - k.verified, '0') END AS verified_loss,
+           CASE WHEN c.place < 3 THEN w.of_rows WHEN c.place = 3 THEN w.of_files END AS worst,
+           m.tables, m.has_backup, m.is_captured,
+           (SELECT pg_catalog.max(x.started_at) FROM agent_backup.drills x WHERE x.set_name = s.set_name) AS last_drill_at,
+           (SELECT pg_catalog.max(x.finished_at) FROM agent_backup.restores x WHERE x.set_name = s.set_name OR (x.set_name IS NULL AND x.tables && m.names)) AS last_restore_at
+      FROM agent_backup.sets s
+     CROSS JOIN (VALUES (1, 'single record deleted', 'restore_record, from captured changes or a backup', interval '5 minutes'),
+                        (2, 'table corrupted', 'restore_table_as_of or restore_table', interval '30 minutes'),
+                        (3, 'database failure', 'reconcile and restore, from the files here', interval '1 hour'),
+                        (4, 'complete data loss', 'import_offsite and restore, from off-site copies', interval '2 hours')) AS c(place, scenario, method, rto)
+      LEFT JOIN members m ON m.set_name = s.set_name
+      LEFT JOIN stretches w ON w.set_name = s.set_name
+      LEFT JOIN drilled d ON d.set_name = s.set_name AND (c.place < 4 OR EXISTS (SELECT FROM copied x WHERE x.set_name = s.set_name))
+      LEFT JOIN copied k ON k.set_name = s.set_name
+     CROSS JOIN moment
+      LEFT JOIN restored r ON r.set_name = s.set_name AND r.scenario = LEAST(c.place, 3) AND (c.place < 4 OR k.at IS NOT NULL)
 )
+SELECT set_name, scenario, method AS recovery_method, rto_objective, pg_catalog.date_trunc('milliseconds', took) AS rto_measured, took_by AS rto_measured_by,
+       rpo_objective, pg_catalog.date_trunc('second', loss) AS rpo_now, pg_catalog.date_trunc('second', worst) AS rpo_worst_30_days,
+       last_drill_at, last_restore_at, v.met,
+       CASE WHEN tables IS NULL THEN 'none of its tables is in this database'
+            WHEN NOT has_backup THEN 'a table has no good backup'
+            WHEN place = 4 AND copied_at IS NULL THEN 'no copy is off-site: all would be lost'
+            WHEN place = 4 AND verified_loss IS NULL THEN 'no off-site copy was verified'
+            ELSE pg_catalog.concat_ws('; ',
+                CASE WHEN loss > rpo_objective * 1.1
+                     THEN CASE place WHEN 1 THEN pg_catalog.format('changes of the last %s would be lost: not every table is tracked', agent_backup.in_words(loss))
+                                     ELSE pg_catalog.format('changes of the last %s would be lost', agent_backup.in_words(loss)) END END,
+                CASE WHEN took > rto_objective THEN pg_catalog.format('the last one took %s', agent_backup.in_words(took))
+                     WHEN took IS NULL THEN 'no restore was timed yet' END,
+                CASE WHEN v.met THEN 'within both objectives' END,
+                CASE WHEN v.met AND worst > rpo_objective * 1.1 THEN pg_catalog.format('in 30 days it was up to %s', agent_backup.in_words(worst)) END) END AS reason
+  FROM measured
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN tables IS NULL OR NOT has_backup OR (place = 4 AND verified_loss IS NULL) THEN false
+                   WHEN place = 4 THEN took <= rto_objective AND verified_loss <= rpo_objective * 1.1
+                   ELSE took <= rto_objective AND COALESCE(loss <= rpo_objective * 1.1, false) END AS met) AS v
+ ORDER BY set_name, place;
 
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'verify_offsite_wrapper';
+COMMENT ON COLUMN agent_backup.rpo_rto_report.rpo_objective IS 'How much work may be lost: nothing of a single record, the RPO of the set, and of complete loss no less than the time between two backups';
 
-CREATE OR REPLACE FUNCTION agent_backup."reseal"(
-	"backup" TEXT DEFAULT NULL,
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"backup_id" TEXT,
-	"kind" TEXT,
-	"backup_file" TEXT,
-	"action" TEXT,
-	"key_ids_before" TEXT[],
-	"key_ids_after" TEXT[],
-	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'reseal_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."add_table"(
-	"set_name" TEXT,
-	"table_name" TEXT,
-	"formats" TEXT[] DEFAULT NULL,
-	"row_filter" TEXT DEFAULT NULL,
-	"excluded_columns" TEXT[] DEFAULT '{}',
-	"masked_columns" jsonb DEFAULT '{}',
-	"subject_columns" TEXT[] DEFAULT '{}'
-) RETURNS TEXT
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'add_table_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."evidence_report"(
-	"from_time" timestamp with time zone DEFAULT now() - interval '30 days',
-	"to_time" timestamp with time zone DEFAULT now()
-) RETURNS TEXT
-STABLE
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'evidence_report_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."remove_destination"(
-	"set_name" TEXT,
-	"url" TEXT
-) RETURNS VOID
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'remove_destination_wrapper';
-
-COMMENT ON PROCEDURE agent_backup.run_job IS 'Runs a job of a set: daily (full backup), hourly (incremental), verify, weekly (archive), monthly (drill), prune or offsite (copies elsewhere). A failure is committed to job_runs, told to who listens on the channel agent_backup, and raised';
-
-CREATE OR REPLACE FUNCTION agent_backup."erase_subject"(
-	"column_or_path" TEXT,
-	"value" TEXT,
-	"reason" TEXT,
-	"set_name" TEXT DEFAULT 'agent_sdk',
-	"confirm" bool DEFAULT false
-) RETURNS TABLE (
-	"place" TEXT,
-	"object" TEXT,
-	"backup_id" TEXT,
-	"row_count" bigint,
-	"chunks" bigint,
-	"bytes" bigint,
-	"action" TEXT,
-	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'erase_subject_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."note_act"(
-	"action" TEXT,
-	"changed" bigint,
-	"code" TEXT
-) RETURNS VOID
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'note_act_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."add_destination"(
-	"set_name" TEXT,
-	"url" TEXT,
-	"server_name" TEXT DEFAULT NULL,
-	"keep_daily" INT DEFAULT NULL,
-	"keep_weekly" INT DEFAULT NULL,
-	"keep_monthly" INT DEFAULT NULL,
-	"keep_last" INT DEFAULT NULL,
-	"max_age" interval DEFAULT NULL
-) RETURNS TEXT
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'add_destination_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."import_offsite"(
-	"url" TEXT,
-	"set_name" TEXT DEFAULT NULL,
-	"server_name" TEXT DEFAULT NULL
-) RETURNS TABLE (
-	"backup_file" TEXT,
-	"backup_id" TEXT,
-	"action" TEXT,
-	"details" TEXT
-)
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'import_offsite_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup.maintain_log(keep interval DEFAULT '30 days', ahead integer DEFAULT 7)
-RETURNS TABLE (partition_name text, action text, row_count bigint, file_path text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fn$
-DECLARE
-    today   date := (now() AT TIME ZONE 'UTC')::date;
-    part    record;
-    written record;
-    day     date;
-    changed bigint := 0;
+CREATE OR REPLACE FUNCTION agent_backup.recent_verifications(since date)
+RETURNS TABLE (backup_date date, table_name text, verification_status text, row_count bigint, size_bytes bigint, backup_id text, verified_at timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
+#variable_conflict use_column
 BEGIN
-    BEGIN
-        IF keep IS NULL OR keep < '1 day' THEN
-            RAISE EXCEPTION 'invalid keep: it is below one day' USING ERRCODE = 'invalid_parameter_value';
-        END IF;
-        IF ahead IS NULL OR ahead NOT BETWEEN 1 AND 366 THEN
-            RAISE EXCEPTION 'invalid ahead: it is not between 1 and 366' USING ERRCODE = 'invalid_parameter_value';
-        END IF;
-        -- The files first, under a lock that lets writers on; what shuts them out comes last.
-        FOR part IN
-            SELECT c.oid, c.relname, to_date(right(c.relname, 8), 'YYYYMMDD') AS of_day
-              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = 'agent_backup.change_log'::regclass AND c.relname ~ '^change_log_[0-9]{8}$'
-             ORDER BY 2
-        LOOP
-            CONTINUE WHEN (part.of_day + 1)::timestamp AT TIME ZONE 'UTC' > now() - keep;
-            EXECUTE format('SELECT count(*) FROM agent_backup.%I', part.relname) INTO row_count;
-            file_path := NULL;
-            IF row_count > 0 THEN
-                SELECT e.* INTO STRICT written
-                  FROM agent_backup.export_table(format('agent_backup.%I', part.relname), 'csv', format('changes/%s.csv.gz', part.relname)) AS e;
-                file_path := written.export_file;
-            END IF;
-            INSERT INTO agent_backup.sealed_log (partition_name, from_time, until_time, row_count, file_path, checksum)
-            VALUES (part.relname, part.of_day::timestamp AT TIME ZONE 'UTC', (part.of_day + 1)::timestamp AT TIME ZONE 'UTC',
-                    row_count, file_path, CASE WHEN row_count > 0 THEN written.checksum END);
-            EXECUTE format('DROP TABLE agent_backup.%I', part.relname);
-            partition_name := part.relname;
-            action := 'sealed';
-            changed := changed + 1;
-            RETURN NEXT;
-        END LOOP;
-        FOR day IN SELECT today + n FROM generate_series(1, ahead) AS n LOOP
-            partition_name := 'change_log_' || to_char(day, 'YYYYMMDD');
-            CONTINUE WHEN to_regclass('agent_backup.' || partition_name) IS NOT NULL
-                       OR EXISTS (SELECT FROM agent_backup.change_log_default
-                                   WHERE changed_at >= day::timestamp AT TIME ZONE 'UTC' AND changed_at < (day + 1)::timestamp AT TIME ZONE 'UTC');
-            EXECUTE format('CREATE TABLE agent_backup.%I PARTITION OF agent_backup.change_log FOR VALUES FROM (%L) TO (%L)',
-                           partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
-            action := 'made';
-            row_count := 0;
-            file_path := NULL;
-            changed := changed + 1;
-            RETURN NEXT;
-        END LOOP;
-    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
-        PERFORM agent_backup.note_act('maintain_log'::text, changed, SQLSTATE::text);
-        RAISE;
-    END;
-    PERFORM agent_backup.note_act('maintain_log'::text, changed, NULL::text);
+    RETURN QUERY
+        SELECT l.backup_date, l.table_name::text, l.verification_status::text, l.row_count::bigint, l.size_bytes, l.backup_id, l.verified_at::timestamptz
+          FROM @extschema@.backup_verification_log l
+         WHERE (l.backup_date > since OR l.verified_at > since) AND l.details ->> 'destination' IS NULL;
 END
 $fn$;
+
+CREATE OR REPLACE VIEW agent_backup.checklist AS
+WITH moment AS MATERIALIZED (
+    SELECT agent_backup.clock() AS now
+)
+SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
+  FROM agent_backup.sets s
+ CROSS JOIN moment
+  LEFT JOIN LATERAL (
+       SELECT c.*, (SELECT pg_catalog.count(DISTINCT (e.schema_name, e.table_name)) FROM agent_backup.backup_entry e
+                     WHERE e.backup_id = c.backup_id AND e.stored_bytes > 0) AS filled
+         FROM agent_backup.backup_catalog c
+        WHERE c.set_name = s.set_name AND c.kind IN ('full', 'archive') ORDER BY c.started_at DESC LIMIT 1) AS b ON true
+  LEFT JOIN LATERAL (
+       SELECT r.status, r.started_at, r.error_message FROM agent_backup.job_runs r
+        WHERE r.set_name = s.set_name AND r.job = 'daily' AND r.status <> 'running' ORDER BY r.started_at DESC LIMIT 1) AS j ON true
+  LEFT JOIN LATERAL (
+       SELECT c.* FROM agent_backup.backup_catalog c
+        WHERE c.set_name = s.set_name AND c.kind IN ('full', 'archive') AND c.verified_at IS NOT NULL
+        ORDER BY c.started_at DESC LIMIT 1) AS k ON true
+  LEFT JOIN LATERAL (
+       SELECT d.* FROM agent_backup.drills d WHERE d.set_name = s.set_name ORDER BY d.started_at DESC LIMIT 1) AS d ON true
+  LEFT JOIN LATERAL (
+       SELECT k.*, k.verification_status = 'success' AND k.status IN ('complete', 'retained') AS is_good FROM agent_backup.offsite_catalog k
+        WHERE k.set_name = s.set_name AND k.kind IN ('full', 'archive') AND k.verified_at IS NOT NULL
+        ORDER BY k.started_at DESC, k.verification_status DESC LIMIT 1) AS o ON true
+ CROSS JOIN LATERAL (
+       SELECT pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'restore' AND x ->> 'status' = 'ok') AS restored,
+              pg_catalog.count(*) FILTER (WHERE x ->> 'step' IN ('restore', 'create') AND x ->> 'status' <> 'ok') AS not_restored,
+              pg_catalog.max(x ->> 'details') FILTER (WHERE x ->> 'step' = 'policies') AS policies,
+              pg_catalog.min(x ->> 'status') FILTER (WHERE x ->> 'step' = 'policies') AS policies_status,
+              pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'query') AS queries,
+              pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'query' AND x ->> 'status' <> 'ok') AS failed_queries,
+              pg_catalog.max(x ->> 'object') FILTER (WHERE x ->> 'step' = 'query' AND x ->> 'status' <> 'ok') AS failed_query,
+              pg_catalog.max(x ->> 'details') FILTER (WHERE x ->> 'step' = 'quality checks') AS checks,
+              pg_catalog.min(x ->> 'status') FILTER (WHERE x ->> 'step' = 'quality checks') AS checks_status
+         FROM pg_catalog.jsonb_array_elements(COALESCE(d.steps, '[]')) AS x) AS t
+ CROSS JOIN LATERAL (VALUES
+    (1, 'Daily backup runs successfully',
+     CASE WHEN b.backup_id IS NULL THEN CASE j.status WHEN 'failed' THEN 'no' ELSE 'not yet' END
+          WHEN b.status = 'complete' AND moment.now - b.started_at <= s.backup_interval * 1.1 AND COALESCE(j.status = 'success' OR j.started_at < b.started_at, true)
+          THEN 'yes' ELSE 'no' END,
+     CASE WHEN j.status = 'failed' AND (b.backup_id IS NULL OR j.started_at >= b.started_at) THEN 'the last job failed: ' || j.error_message
+          WHEN b.backup_id IS NULL THEN 'there is no backup'
+          ELSE pg_catalog.format('the last one is %s, %s old', b.status, agent_backup.in_words(moment.now - b.started_at)) END,
+     GREATEST(b.started_at, j.started_at)),
+    (2, 'Backup files are created and non-zero',
+     CASE WHEN b.backup_id IS NULL THEN 'not yet' WHEN b.size_bytes > 0 AND b.filled = b.tables AND b.status = 'complete' THEN 'yes' ELSE 'no' END,
+     CASE WHEN b.backup_id IS NULL THEN 'there is no backup'
+          ELSE pg_catalog.format('%s in 2 files, %s of %s tables with content%s', pg_catalog.pg_size_pretty(b.size_bytes), b.filled, b.tables,
+                                 '; ' || b.error_message) END,
+     b.finished_at),
+    (3, 'Verification script passes',
+     CASE k.verification_status WHEN 'success' THEN 'yes' WHEN 'warning' THEN 'yes' WHEN 'failed' THEN 'no' ELSE 'not yet' END,
+     CASE WHEN k.backup_id IS NULL THEN 'no backup was verified'
+          ELSE pg_catalog.format('%s: %s at level %s%s', k.backup_id, k.verification_status, k.verification_level,
+                                 CASE WHEN k.backup_id <> b.backup_id THEN '; a newer one was not verified' END) END,
+     k.verified_at),
+    (4, 'Recovery drill completes in < 30 minutes',
+     CASE WHEN d.drill_id IS NULL THEN 'not yet' WHEN d.status <> 'failed' AND d.duration < interval '30 minutes' THEN 'yes' ELSE 'no' END,
+     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
+          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s failed: %s', d.drill_id, d.error_message)
+          ELSE pg_catalog.format('drill %s took %s', d.drill_id, agent_backup.in_words(d.duration)) END,
+     d.finished_at),
+    (5, 'Row counts match after restore',
+     CASE WHEN d.drill_id IS NULL THEN 'not yet' WHEN d.status <> 'failed' AND t.restored > 0 AND t.not_restored = 0 THEN 'yes' ELSE 'no' END,
+     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
+          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s failed after %s tables', d.drill_id, t.restored)
+          ELSE pg_catalog.format('%s tables with %s rows equal the backup%s', t.restored, d.row_count,
+                                 CASE WHEN t.not_restored > 0 THEN pg_catalog.format(', %s could not be compared', t.not_restored) END) END,
+     d.finished_at),
+    (6, 'RLS policies preserved after restore',
+     CASE WHEN t.policies IS NULL THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.policies_status = 'ok' THEN 'yes' ELSE 'no' END,
+     CASE WHEN d.drill_id IS NULL THEN 'there was no drill' WHEN t.policies IS NULL THEN pg_catalog.format('drill %s ended before', d.drill_id)
+          ELSE pg_catalog.format('policies in the drill: %s', t.policies) END,
+     d.finished_at),
+    (7, 'Application can query restored data',
+     CASE WHEN t.queries = 0 THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.failed_queries = 0 THEN 'yes' ELSE 'no' END,
+     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
+          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s ended before', d.drill_id)
+          WHEN t.queries = 0 THEN 'no query of the application is in agent_backup.drill_queries'
+          WHEN t.failed_queries > 0 THEN pg_catalog.format('%s of %s queries fail, such as %s', t.failed_queries, t.queries, t.failed_query)
+          ELSE pg_catalog.format('%s queries ran', t.queries) END,
+     d.finished_at),
+    (8, 'Quality checks pass after restore',
+     CASE WHEN t.checks IS NULL THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.checks_status = 'ok' THEN 'yes' ELSE 'no' END,
+     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
+          WHEN t.checks IS NULL AND d.status = 'failed' THEN pg_catalog.format('drill %s ended before', d.drill_id)
+          ELSE COALESCE(t.checks, 'there is no function run_all_quality_checks()') END,
+     d.finished_at),
+    (9, 'A verified copy is off-site',
+     CASE WHEN o.backup_id IS NULL THEN 'not yet' WHEN o.is_good AND moment.now - o.started_at <= s.backup_interval * 1.1 THEN 'yes' ELSE 'no' END,
+     CASE WHEN o.backup_id IS NULL THEN 'no copy was verified'
+          ELSE pg_catalog.format('%s in %s: %s at level %s, %s old', o.backup_id, o.destination, o.verification_status, o.verification_level,
+                                 agent_backup.in_words(moment.now - o.started_at)) END,
+     o.verified_at)) AS v(place, item, status, evidence, checked_at)
+ ORDER BY s.set_name, v.place;
+
+COMMENT ON VIEW agent_backup.checklist IS 'Nine things that must hold before backups can be relied on, each with its evidence';
 
 CREATE OR REPLACE FUNCTION agent_backup.runbook(scenario text DEFAULT NULL, set_name text DEFAULT 'agent_sdk')
 RETURNS TABLE (incident text, step integer, title text, command text, note text)
@@ -1104,273 +1395,6 @@ SELECT pg_catalog.format('%s: off-site copies in %s', t.set_name, t.url), v.seve
                 THEN pg_catalog.format('SELECT * FROM agent_backup.verify_offsite(%L, %L);', t.set_name, t.url)
                 ELSE pg_catalog.format('SELECT * FROM agent_backup.upload(%L, %L);', t.set_name, t.url) END AS action) AS v;
 
-CREATE OR REPLACE VIEW agent_backup.health_encryption AS
-SELECT pg_catalog.format('%s: encryption', e.set_name) AS subject, e.severity, NULL::timestamptz AS since, e.reason, e.action
-  FROM agent_backup.encryption_state() e;
-
-COMMENT ON VIEW agent_backup.health_encryption IS 'Part of health: whether the keys of encrypted sets can be used';
-
-CREATE OR REPLACE VIEW agent_backup.health_audit AS
-SELECT 'log of acts' AS subject, v.severity, c.checked_at AS since, v.reason,
-       CASE WHEN v.severity <> 'OK' THEN 'SELECT * FROM agent_backup.verify_audit_log();' END AS action
-  FROM (SELECT agent_backup.clock() AS now) AS moment
-  LEFT JOIN LATERAL (SELECT k.* FROM agent_backup.audit_checks k ORDER BY k.check_id DESC LIMIT 1) AS c ON true
-  LEFT JOIN LATERAL (SELECT l.happened_at FROM agent_backup.audit_log l ORDER BY l.entry_id LIMIT 1) AS first ON true
- CROSS JOIN LATERAL (
-    SELECT CASE WHEN c.status = 'failed' THEN 'FAILED'
-                WHEN COALESCE(c.checked_at, first.happened_at, moment.now) < moment.now - interval '8 days' THEN 'WARNING'
-                ELSE 'OK' END AS severity,
-           CASE WHEN c.status = 'failed' THEN 'it is damaged: ' || c.problems[1]
-                WHEN c.checked_at IS NULL THEN 'it was never verified'
-                ELSE pg_catalog.format('%s entries were whole %s ago', c.entries, agent_backup.in_words(moment.now - c.checked_at)) END AS reason) AS v;
-
-COMMENT ON VIEW agent_backup.health_audit IS 'Part of health: the log of acts';
-
-CREATE OR REPLACE FUNCTION agent_backup.recent_verifications(since date)
-RETURNS TABLE (backup_date date, table_name text, verification_status text, row_count bigint, size_bytes bigint, backup_id text, verified_at timestamptz)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $fn$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-        SELECT l.backup_date, l.table_name::text, l.verification_status::text, l.row_count::bigint, l.size_bytes, l.backup_id, l.verified_at::timestamptz
-          FROM @extschema@.backup_verification_log l
-         WHERE (l.backup_date > since OR l.verified_at > since) AND l.details ->> 'destination' IS NULL;
-END
-$fn$;
-
-CREATE OR REPLACE VIEW agent_backup.checklist AS
-WITH moment AS MATERIALIZED (
-    SELECT agent_backup.clock() AS now
-)
-SELECT s.set_name, v.item, v.status, v.evidence, v.checked_at
-  FROM agent_backup.sets s
- CROSS JOIN moment
-  LEFT JOIN LATERAL (
-       SELECT c.*, (SELECT pg_catalog.count(DISTINCT (e.schema_name, e.table_name)) FROM agent_backup.backup_entry e
-                     WHERE e.backup_id = c.backup_id AND e.stored_bytes > 0) AS filled
-         FROM agent_backup.backup_catalog c
-        WHERE c.set_name = s.set_name AND c.kind IN ('full', 'archive') ORDER BY c.started_at DESC LIMIT 1) AS b ON true
-  LEFT JOIN LATERAL (
-       SELECT r.status, r.started_at, r.error_message FROM agent_backup.job_runs r
-        WHERE r.set_name = s.set_name AND r.job = 'daily' AND r.status <> 'running' ORDER BY r.started_at DESC LIMIT 1) AS j ON true
-  LEFT JOIN LATERAL (
-       SELECT c.* FROM agent_backup.backup_catalog c
-        WHERE c.set_name = s.set_name AND c.kind IN ('full', 'archive') AND c.verified_at IS NOT NULL
-        ORDER BY c.started_at DESC LIMIT 1) AS k ON true
-  LEFT JOIN LATERAL (
-       SELECT d.* FROM agent_backup.drills d WHERE d.set_name = s.set_name ORDER BY d.started_at DESC LIMIT 1) AS d ON true
-  LEFT JOIN LATERAL (
-       SELECT k.*, k.verification_status = 'success' AND k.status IN ('complete', 'retained') AS is_good FROM agent_backup.offsite_catalog k
-        WHERE k.set_name = s.set_name AND k.kind IN ('full', 'archive') AND k.verified_at IS NOT NULL
-        ORDER BY k.started_at DESC, k.verification_status DESC LIMIT 1) AS o ON true
- CROSS JOIN LATERAL (
-       SELECT pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'restore' AND x ->> 'status' = 'ok') AS restored,
-              pg_catalog.count(*) FILTER (WHERE x ->> 'step' IN ('restore', 'create') AND x ->> 'status' <> 'ok') AS not_restored,
-              pg_catalog.max(x ->> 'details') FILTER (WHERE x ->> 'step' = 'policies') AS policies,
-              pg_catalog.min(x ->> 'status') FILTER (WHERE x ->> 'step' = 'policies') AS policies_status,
-              pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'query') AS queries,
-              pg_catalog.count(*) FILTER (WHERE x ->> 'step' = 'query' AND x ->> 'status' <> 'ok') AS failed_queries,
-              pg_catalog.max(x ->> 'object') FILTER (WHERE x ->> 'step' = 'query' AND x ->> 'status' <> 'ok') AS failed_query,
-              pg_catalog.max(x ->> 'details') FILTER (WHERE x ->> 'step' = 'quality checks') AS checks,
-              pg_catalog.min(x ->> 'status') FILTER (WHERE x ->> 'step' = 'quality checks') AS checks_status
-         FROM pg_catalog.jsonb_array_elements(COALESCE(d.steps, '[]')) AS x) AS t
- CROSS JOIN LATERAL (VALUES
-    (1, 'Daily backup runs successfully',
-     CASE WHEN b.backup_id IS NULL THEN CASE j.status WHEN 'failed' THEN 'no' ELSE 'not yet' END
-          WHEN b.status = 'complete' AND moment.now - b.started_at <= s.backup_interval * 1.1 AND COALESCE(j.status = 'success' OR j.started_at < b.started_at, true)
-          THEN 'yes' ELSE 'no' END,
-     CASE WHEN j.status = 'failed' AND (b.backup_id IS NULL OR j.started_at >= b.started_at) THEN 'the last job failed: ' || j.error_message
-          WHEN b.backup_id IS NULL THEN 'there is no backup'
-          ELSE pg_catalog.format('the last one is %s, %s old', b.status, agent_backup.in_words(moment.now - b.started_at)) END,
-     GREATEST(b.started_at, j.started_at)),
-    (2, 'Backup files are created and non-zero',
-     CASE WHEN b.backup_id IS NULL THEN 'not yet' WHEN b.size_bytes > 0 AND b.filled = b.tables AND b.status = 'complete' THEN 'yes' ELSE 'no' END,
-     CASE WHEN b.backup_id IS NULL THEN 'there is no backup'
-          ELSE pg_catalog.format('%s in 2 files, %s of %s tables with content%s', pg_catalog.pg_size_pretty(b.size_bytes), b.filled, b.tables,
-                                 '; ' || b.error_message) END,
-     b.finished_at),
-    (3, 'Verification script passes',
-     CASE k.verification_status WHEN 'success' THEN 'yes' WHEN 'warning' THEN 'yes' WHEN 'failed' THEN 'no' ELSE 'not yet' END,
-     CASE WHEN k.backup_id IS NULL THEN 'no backup was verified'
-          ELSE pg_catalog.format('%s: %s at level %s%s', k.backup_id, k.verification_status, k.verification_level,
-                                 CASE WHEN k.backup_id <> b.backup_id THEN '; a newer one was not verified' END) END,
-     k.verified_at),
-    (4, 'Recovery drill completes in < 30 minutes',
-     CASE WHEN d.drill_id IS NULL THEN 'not yet' WHEN d.status <> 'failed' AND d.duration < interval '30 minutes' THEN 'yes' ELSE 'no' END,
-     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
-          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s failed: %s', d.drill_id, d.error_message)
-          ELSE pg_catalog.format('drill %s took %s', d.drill_id, agent_backup.in_words(d.duration)) END,
-     d.finished_at),
-    (5, 'Row counts match after restore',
-     CASE WHEN d.drill_id IS NULL THEN 'not yet' WHEN d.status <> 'failed' AND t.restored > 0 AND t.not_restored = 0 THEN 'yes' ELSE 'no' END,
-     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
-          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s failed after %s tables', d.drill_id, t.restored)
-          ELSE pg_catalog.format('%s tables with %s rows equal the backup%s', t.restored, d.row_count,
-                                 CASE WHEN t.not_restored > 0 THEN pg_catalog.format(', %s could not be compared', t.not_restored) END) END,
-     d.finished_at),
-    (6, 'RLS policies preserved after restore',
-     CASE WHEN t.policies IS NULL THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.policies_status = 'ok' THEN 'yes' ELSE 'no' END,
-     CASE WHEN d.drill_id IS NULL THEN 'there was no drill' WHEN t.policies IS NULL THEN pg_catalog.format('drill %s ended before', d.drill_id)
-          ELSE pg_catalog.format('policies in the drill: %s', t.policies) END,
-     d.finished_at),
-    (7, 'Application can query restored data',
-     CASE WHEN t.queries = 0 THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.failed_queries = 0 THEN 'yes' ELSE 'no' END,
-     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
-          WHEN d.status = 'failed' THEN pg_catalog.format('drill %s ended before', d.drill_id)
-          WHEN t.queries = 0 THEN 'no query of the application is in agent_backup.drill_queries'
-          WHEN t.failed_queries > 0 THEN pg_catalog.format('%s of %s queries fail, such as %s', t.failed_queries, t.queries, t.failed_query)
-          ELSE pg_catalog.format('%s queries ran', t.queries) END,
-     d.finished_at),
-    (8, 'Quality checks pass after restore',
-     CASE WHEN t.checks IS NULL THEN CASE WHEN d.status = 'failed' THEN 'no' ELSE 'not yet' END WHEN t.checks_status = 'ok' THEN 'yes' ELSE 'no' END,
-     CASE WHEN d.drill_id IS NULL THEN 'there was no drill'
-          WHEN t.checks IS NULL AND d.status = 'failed' THEN pg_catalog.format('drill %s ended before', d.drill_id)
-          ELSE COALESCE(t.checks, 'there is no function run_all_quality_checks()') END,
-     d.finished_at),
-    (9, 'A verified copy is off-site',
-     CASE WHEN o.backup_id IS NULL THEN 'not yet' WHEN o.is_good AND moment.now - o.started_at <= s.backup_interval * 1.1 THEN 'yes' ELSE 'no' END,
-     CASE WHEN o.backup_id IS NULL THEN 'no copy was verified'
-          ELSE pg_catalog.format('%s in %s: %s at level %s, %s old', o.backup_id, o.destination, o.verification_status, o.verification_level,
-                                 agent_backup.in_words(moment.now - o.started_at)) END,
-     o.verified_at)) AS v(place, item, status, evidence, checked_at)
- ORDER BY s.set_name, v.place;
-
-COMMENT ON VIEW agent_backup.checklist IS 'Nine things that must hold before backups can be relied on, each with its evidence';
-
-CREATE OR REPLACE VIEW agent_backup.rpo_rto_report AS
-WITH moment AS MATERIALIZED (
-    SELECT agent_backup.clock() AS now
-), members AS MATERIALIZED (
-    SELECT t.set_name, pg_catalog.count(*) AS tables, pg_catalog.array_agg(t.display) AS names,
-           pg_catalog.bool_and(t.backup_id IS NOT NULL) AS has_backup,
-           pg_catalog.bool_and(t.captured_since IS NOT NULL) AS is_captured,
-           CASE WHEN pg_catalog.bool_and(t.recoverable_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.recoverable_at, '0')) END AS live_loss,
-           CASE WHEN pg_catalog.bool_and(t.saved_at IS NOT NULL) THEN pg_catalog.max(GREATEST(t.now - t.saved_at, '0')) END AS file_loss,
-                      CASE WHEN pg_catalog.bool_and(t.captured_since IS NOT NULL) THEN GREATEST(pg_catalog.max(t.captured_since), pg_catalog.max(
-               (SELECT pg_catalog.max(g.noted_at) FROM agent_backup.capture_gaps g JOIN agent_backup.tracked k USING (tracked_id)
-                 WHERE k.relation = t.relation AND k.ended_at IS NULL))) END AS unbroken_since
-      FROM agent_backup.recovery_state t
-     WHERE t.relation IS NOT NULL
-     GROUP BY t.set_name
-), stretches AS (
-    SELECT p.set_name, pg_catalog.max(p.at - p.before) AS of_files,
-           COALESCE(pg_catalog.max(LEAST(p.at, m.unbroken_since) - p.before)
-                    FILTER (WHERE m.unbroken_since IS NULL OR p.before < m.unbroken_since), CASE WHEN m.unbroken_since IS NOT NULL THEN interval '0' END) AS of_rows
-      FROM (SELECT x.set_name, x.at, pg_catalog.lag(x.at) OVER (PARTITION BY x.set_name ORDER BY x.at) AS before
-              FROM (SELECT * FROM agent_backup.set_points UNION ALL SELECT s.set_name, moment.now FROM agent_backup.sets s, moment) AS x) AS p
-     CROSS JOIN moment
-      LEFT JOIN members m USING (set_name)
-     WHERE p.at > moment.now - interval '30 days' AND p.at <= moment.now
-     GROUP BY p.set_name, m.unbroken_since
-), drilled AS (
-    SELECT DISTINCT ON (d.set_name) d.set_name, d.drill_id, d.started_at, d.duration, d.status,
-           (SELECT pg_catalog.make_interval(secs => pg_catalog.max((x ->> 'seconds')::double precision))
-              FROM pg_catalog.jsonb_array_elements(d.steps) AS x WHERE x ->> 'step' = 'restore') AS slowest
-      FROM agent_backup.drills d
-     WHERE d.status <> 'failed'
-     ORDER BY d.set_name, d.started_at DESC
-), restored AS (
-    SELECT DISTINCT ON (m.set_name, v.scenario) m.set_name, v.scenario, r.restore_id, r.started_at, r.finished_at, r.finished_at - r.started_at AS took
-      FROM agent_backup.restores r
-      JOIN members m ON m.set_name = r.set_name OR (r.set_name IS NULL AND r.tables && m.names)
-     CROSS JOIN LATERAL (
-           SELECT CASE WHEN r.mode = 'record' THEN 1
-                       WHEN r.mode IN ('replace', 'merge', 'missing_only', 'as_of') AND pg_catalog.cardinality(r.tables) = 1 AND m.tables > 1 THEN 2
-                       WHEN r.mode = 'replace' AND pg_catalog.cardinality(r.tables) >= m.tables THEN 3 END AS scenario) AS v
-     WHERE v.scenario IS NOT NULL
-     ORDER BY m.set_name, v.scenario, r.finished_at DESC
-), copied AS (
-    SELECT k.set_name, pg_catalog.max(k.started_at) AS at, pg_catalog.max(k.started_at) FILTER (WHERE k.verification_status = 'success') AS verified
-      FROM agent_backup.offsite_catalog k
-     WHERE k.kind IN ('full', 'archive') AND k.status IN ('complete', 'retained') AND k.verification_status IS DISTINCT FROM 'failed'
-     GROUP BY k.set_name
-), measured AS (
-    SELECT s.set_name, c.place, c.scenario, c.method, LEAST(c.rto, s.rto) AS rto_objective,
-           CASE c.place WHEN 1 THEN interval '0' WHEN 4 THEN GREATEST(s.rpo, s.backup_interval) ELSE s.rpo END AS rpo_objective,
-           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3) THEN r.took
-                WHEN c.place = 2 THEN d.slowest
-                WHEN c.place >= 3 THEN d.duration END AS took,
-           CASE WHEN r.restore_id IS NOT NULL AND (r.finished_at > d.started_at OR d.drill_id IS NULL OR c.place < 3)
-                THEN pg_catalog.format('restore %s, %s', r.restore_id, (r.finished_at AT TIME ZONE 'UTC')::date)
-                WHEN c.place = 2 AND d.slowest IS NOT NULL THEN pg_catalog.format('drill %s, %s, its slowest table', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date)
-                WHEN c.place >= 3 AND d.drill_id IS NOT NULL THEN pg_catalog.format('drill %s, %s', d.drill_id, (d.started_at AT TIME ZONE 'UTC')::date) END AS took_by,
-           CASE WHEN c.place < 3 THEN m.live_loss WHEN c.place = 3 THEN m.file_loss WHEN k.at IS NOT NULL THEN GREATEST(moment.now - k.at, '0') END AS loss,
-           k.at AS copied_at, CASE WHEN k.verified IS NOT NULL THEN GREATEST(moment.now - k.verified, '0') END AS verified_loss,
-           CASE WHEN c.place < 3 THEN w.of_rows WHEN c.place = 3 THEN w.of_files END AS worst,
-           m.tables, m.has_backup, m.is_captured,
-           (SELECT pg_catalog.max(x.started_at) FROM agent_backup.drills x WHERE x.set_name = s.set_name) AS last_drill_at,
-           (SELECT pg_catalog.max(x.finished_at) FROM agent_backup.restores x WHERE x.set_name = s.set_name OR (x.set_name IS NULL AND x.tables && m.names)) AS last_restore_at
-      FROM agent_backup.sets s
-     CROSS JOIN (VALUES (1, 'single record deleted', 'restore_record, from captured changes or a backup', interval '5 minutes'),
-                        (2, 'table corrupted', 'restore_table_as_of or restore_table', interval '30 minutes'),
-                        (3, 'database failure', 'reconcile and restore, from the files here', interval '1 hour'),
-                        (4, 'complete data loss', 'import_offsite and restore, from off-site copies', interval '2 hours')) AS c(place, scenario, method, rto)
-      LEFT JOIN members m ON m.set_name = s.set_name
-      LEFT JOIN stretches w ON w.set_name = s.set_name
-      LEFT JOIN drilled d ON d.set_name = s.set_name AND (c.place < 4 OR EXISTS (SELECT FROM copied x WHERE x.set_name = s.set_name))
-      LEFT JOIN copied k ON k.set_name = s.set_name
-     CROSS JOIN moment
-      LEFT JOIN restored r ON r.set_name = s.set_name AND r.scenario = LEAST(c.place, 3) AND (c.place < 4 OR k.at IS NOT NULL)
-)
-SELECT set_name, scenario, method AS recovery_method, rto_objective, pg_catalog.date_trunc('milliseconds', took) AS rto_measured, took_by AS rto_measured_by,
-       rpo_objective, pg_catalog.date_trunc('second', loss) AS rpo_now, pg_catalog.date_trunc('second', worst) AS rpo_worst_30_days,
-       last_drill_at, last_restore_at, v.met,
-       CASE WHEN tables IS NULL THEN 'none of its tables is in this database'
-            WHEN NOT has_backup THEN 'a table has no good backup'
-            WHEN place = 4 AND copied_at IS NULL THEN 'no copy is off-site: all would be lost'
-            WHEN place = 4 AND verified_loss IS NULL THEN 'no off-site copy was verified'
-            ELSE pg_catalog.concat_ws('; ',
-                CASE WHEN loss > rpo_objective * 1.1
-                     THEN CASE place WHEN 1 THEN pg_catalog.format('changes of the last %s would be lost: not every table is tracked', agent_backup.in_words(loss))
-                                     ELSE pg_catalog.format('changes of the last %s would be lost', agent_backup.in_words(loss)) END END,
-                CASE WHEN took > rto_objective THEN pg_catalog.format('the last one took %s', agent_backup.in_words(took))
-                     WHEN took IS NULL THEN 'no restore was timed yet' END,
-                CASE WHEN v.met THEN 'within both objectives' END,
-                CASE WHEN v.met AND worst > rpo_objective * 1.1 THEN pg_catalog.format('in 30 days it was up to %s', agent_backup.in_words(worst)) END) END AS reason
-  FROM measured
- CROSS JOIN LATERAL (
-       SELECT CASE WHEN tables IS NULL OR NOT has_backup OR (place = 4 AND verified_loss IS NULL) THEN false
-                   WHEN place = 4 THEN took <= rto_objective AND verified_loss <= rpo_objective * 1.1
-                   ELSE took <= rto_objective AND COALESCE(loss <= rpo_objective * 1.1, false) END AS met) AS v
- ORDER BY set_name, place;
-
-COMMENT ON COLUMN agent_backup.rpo_rto_report.rpo_objective IS 'How much work may be lost: nothing of a single record, the RPO of the set, and of complete loss no less than the time between two backups';
-
-CREATE OR REPLACE FUNCTION agent_backup.add_table(
-    set_name text, relation regclass, formats text[] DEFAULT NULL, row_filter text DEFAULT NULL,
-    excluded_columns text[] DEFAULT '{}', masked_columns jsonb DEFAULT '{}', subject_columns text[] DEFAULT '{}')
-RETURNS text
-LANGUAGE sql AS $fn$ SELECT agent_backup.add_table($1, $2::text, $3, $4, $5, $6, $7) $fn$;
-
-CREATE OR REPLACE FUNCTION agent_backup."set_encryption"(
-	"set_name" TEXT,
-	"recipients_file" TEXT
-) RETURNS TEXT[]
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'set_encryption_wrapper';
-
-CREATE OR REPLACE FUNCTION agent_backup."create_set"(
-	"set_name" TEXT,
-	"description" TEXT DEFAULT NULL,
-	"formats" TEXT[] DEFAULT '{csv,json}',
-	"compression" TEXT DEFAULT 'gzip',
-	"compression_level" INT DEFAULT 1,
-	"keep_daily" INT DEFAULT 7,
-	"keep_weekly" INT DEFAULT 4,
-	"keep_monthly" INT DEFAULT 12,
-	"rto" interval DEFAULT '2 hours',
-	"rpo" interval DEFAULT '1 hour',
-	"keep_last" INT DEFAULT 0,
-	"keep_within" interval DEFAULT NULL,
-	"max_age" interval DEFAULT NULL,
-	"backup_interval" interval DEFAULT '1 day',
-	"recipients_file" TEXT DEFAULT NULL
-) RETURNS VOID
-
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'create_set_wrapper';
-
 CREATE OR REPLACE VIEW agent_backup.health AS
 SELECT h.subject, h.severity, h.since, h.reason, h.action
   FROM (SELECT 1 AS place, v.* FROM agent_backup.health_tables v
@@ -1532,72 +1556,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
               FROM line l GROUP BY l.place, l.name, l.type, l.help) AS b
 $fn$;
 
-CREATE OR REPLACE FUNCTION agent_backup.platform_report() RETURNS TABLE (topic text, value text, note text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' AS $fn$
-    WITH hosted AS (
-        SELECT h.platform FROM (VALUES
-            (1, 'Supabase', 'supabase_admin', 'supautils.policy_grants'), (2, 'Amazon RDS or Aurora', 'rds_superuser', 'rds.extensions'),
-            (3, 'Google Cloud SQL', 'cloudsqlsuperuser', 'cloudsql.iam_authentication'), (4, 'Azure Database', 'azure_pg_admin', 'azure.extensions'),
-            (5, 'Google AlloyDB', 'alloydbsuperuser', 'alloydb.iam_authentication'), (6, 'Neon', 'neon_superuser', 'neon.tenant_id')
-        ) AS h(place, platform, role, setting)
-         WHERE EXISTS (SELECT FROM pg_roles r WHERE r.rolname = h.role) OR current_setting(h.setting, true) IS NOT NULL
-         ORDER BY h.place LIMIT 1
-    )
-    SELECT t.topic, t.value, t.note FROM (
-        SELECT 1 AS place, 'server' AS topic, 'PostgreSQL ' || current_setting('server_version') AS value,
-               format('up for %s%s', agent_backup.in_words(now() - pg_postmaster_start_time()),
-                      CASE WHEN pg_is_in_recovery() THEN '; a standby: backups made here are listed by the primary''s reconcile()' ELSE '' END) AS note
-        UNION ALL
-        SELECT 2, 'agent_backup', e.extversion,
-               CASE WHEN e.extversion = a.default_version THEN 'the newest version that is installed here'
-                    ELSE format('version %s is installed: ALTER EXTENSION agent_backup UPDATE;', a.default_version) END
-          FROM pg_extension e LEFT JOIN pg_available_extensions a ON a.name = e.extname WHERE e.extname = 'agent_backup'
-        UNION ALL
-        SELECT 3, 'backup directory', COALESCE(NULLIF(current_setting('agent_backup.directory', true), ''), 'agent_backup in the data directory'),
-               CASE WHEN COALESCE(current_setting('agent_backup.directory', true), '') = '' THEN 'agent_backup.directory is not set' ELSE 'set by agent_backup.directory' END
-        UNION ALL
-        SELECT 4, 'disk of the backups', COALESCE(pg_size_pretty(d.free_bytes) || ' free', 'unknown'),
-               COALESCE(d.failure, format('of %s; backups take %s%s', pg_size_pretty(d.total_bytes), pg_size_pretty(d.used_by_backups_bytes),
-                                          CASE WHEN d.same_disk_as_database THEN '; the database is on it too' ELSE '' END))
-          FROM agent_backup.disk_state() AS d
-        UNION ALL
-        SELECT 5, 'wal_level', current_setting('wal_level'),
-               CASE current_setting('wal_level') WHEN 'minimal' THEN 'no archiving, standby or backup of the whole server is possible' ELSE 'enough for archiving and standbys' END
-        UNION ALL
-        SELECT 6, 'WAL archiving', current_setting('archive_mode'),
-               CASE WHEN current_setting('archive_mode') = 'off' THEN 'the whole server cannot be brought back to a moment'
-                    ELSE format('%s archived, the last %s; %s failed, the last %s', a.archived_count, COALESCE(date_trunc('second', a.last_archived_time)::text, 'never'),
-                                a.failed_count, COALESCE(date_trunc('second', a.last_failed_time)::text, 'never')) END
-          FROM pg_stat_archiver a
-        UNION ALL
-        SELECT 7, 'replicas', (SELECT count(*)::text FROM pg_stat_replication), 'a replica repeats every mistake: it is no backup'
-        UNION ALL
-        SELECT 8, 'replication slots', count(*)::text,
-               CASE WHEN count(*) FILTER (WHERE NOT s.active) > 0 THEN format('%s not in use: they hold back WAL until the disk is full', count(*) FILTER (WHERE NOT s.active))
-                    ELSE 'all are in use' END
-          FROM pg_replication_slots s
-        UNION ALL
-        SELECT 9, 'data checksums', current_setting('data_checksums'),
-               CASE current_setting('data_checksums') WHEN 'on' THEN 'damage by the disk is noticed when it is read' ELSE 'damage by the disk can go unnoticed' END
-        UNION ALL
-        SELECT 10, 'fsync', current_setting('fsync'), CASE current_setting('fsync') WHEN 'on' THEN 'a commit outlives a crash' ELSE 'a crash can destroy the database' END
-        UNION ALL
-        SELECT 11, 'full_page_writes', current_setting('full_page_writes'),
-               CASE current_setting('full_page_writes') WHEN 'on' THEN 'half-written pages are mended after a crash' ELSE 'a crash can leave half-written pages' END
-        UNION ALL
-        SELECT 12, 'pg_cron', COALESCE(e.extversion, CASE WHEN c.home IS NOT NULL THEN 'loaded' ELSE 'not loaded' END),
-               CASE WHEN c.home IS NULL THEN 'add pg_cron to shared_preload_libraries and restart the server, or use another scheduler'
-                    ELSE format('jobs are kept in database %s; times are in %s', c.home, COALESCE(current_setting('cron.timezone', true), 'GMT')) END
-          FROM (SELECT current_setting('cron.database_name', true) AS home) AS c
-          LEFT JOIN pg_extension e ON e.extname = 'pg_cron'
-        UNION ALL
-        SELECT 13, 'hosting platform', COALESCE((SELECT h.platform FROM hosted h), 'none known'),
-               CASE WHEN EXISTS (SELECT FROM hosted) THEN 'its own backups cannot be seen from here: check in its console that they are made, how long they are kept, and that one was restored'
-                    ELSE 'by its roles and settings; backups of the whole server are yours to make' END
-    ) AS t
-    ORDER BY t.place
-$fn$;
-
 CREATE OR REPLACE FUNCTION agent_backup."verify_audit_log"() RETURNS TABLE (
 	"check_name" TEXT,
 	"status" TEXT,
@@ -1607,6 +1565,48 @@ CREATE OR REPLACE FUNCTION agent_backup."verify_audit_log"() RETURNS TABLE (
 STRICT
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'verify_audit_log_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."evidence_report"(
+	"from_time" timestamp with time zone DEFAULT now() - interval '30 days',
+	"to_time" timestamp with time zone DEFAULT now()
+) RETURNS TEXT
+STABLE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'evidence_report_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."prune_offsite"(
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"destination" TEXT DEFAULT NULL,
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"destination" TEXT,
+	"backup_id" TEXT,
+	"object_key" TEXT,
+	"started_at" timestamp with time zone,
+	"size_bytes" bigint,
+	"action" TEXT,
+	"reasons" TEXT[]
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'prune_offsite_wrapper';
+
+CREATE OR REPLACE FUNCTION agent_backup."reseal"(
+	"backup" TEXT DEFAULT NULL,
+	"set_name" TEXT DEFAULT 'agent_sdk',
+	"confirm" bool DEFAULT false
+) RETURNS TABLE (
+	"backup_id" TEXT,
+	"kind" TEXT,
+	"backup_file" TEXT,
+	"action" TEXT,
+	"key_ids_before" TEXT[],
+	"key_ids_after" TEXT[],
+	"details" TEXT
+)
+
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'reseal_wrapper';
 
 COMMENT ON FUNCTION agent_backup.add_table(text, text, text[], text, text[], jsonb, text[]) IS 'Adds a table to a backup set: formats, row filter, excluded and masked columns. Returns its qualified name';
 

@@ -48,7 +48,7 @@ extension_sql_file!(
         "schema",
         api::export::export_table,
         api::export::backup_agent_table_to_json,
-        api::sets::add_table,
+        api::sets::put_table,
         api::sets::remove_table
     ]
 );

@@ -157,7 +157,9 @@ fn what_was_there_before_an_upgrade_is_there_after_it_and_all_goes_on() {
 fn until_it_is_updated_an_old_extension_asks_for_that() {
     let cluster = Cluster::start(Options::default());
     let db = with_version(&cluster, "0.1.0");
-    for call in ["backup('s')", "verify(set_name => 's')", "prune('s')", "diff('t')"] {
+    let calls =
+        ["backup('s')", "create_set('s')", "add_table('s', 't')", "verify(set_name => 's')", "prune('s')", "diff('t')"];
+    for call in calls {
         let refusal = refused(&mut db.client(), &format!("SELECT agent_backup.{call}"));
         assert_eq!(refusal.code, "55000", "{call}: {refusal:?}");
         assert!(refusal.hint.contains("ALTER EXTENSION agent_backup UPDATE;"), "{refusal:?}");

@@ -61,32 +61,6 @@ fn backup_set(
     })
 }
 
-/// As 0.1.0 declares it: a database that is not updated yet is asked for that.
-#[pg_extern(sql = false)]
-fn run_backup(
-    set_name: Option<Text>,
-    kind: Option<Text>,
-    formats: Option<Vec<Option<Text>>>,
-    tables: Option<Vec<Option<Text>>>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(table_name, Text),
-            name!(status, &'static str),
-            name!(row_count, Option<i64>),
-            name!(size_bytes, Option<i64>),
-            name!(checksum, Option<Text>),
-            name!(backup_file, Option<Text>),
-            name!(duration, Option<Interval>),
-            name!(error_message, Option<Text>),
-        ),
-    >,
-    ErrorReport,
-> {
-    backup_set(set_name, kind, formats, tables, None)
-}
-
 /// A row of `backup`.
 type Row = (Text, &'static str, Option<i64>, Option<i64>, Option<Text>, Option<Text>, Option<Interval>, Option<Text>);
 

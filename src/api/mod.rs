@@ -21,6 +21,7 @@ pub mod job;
 pub mod lock_key;
 mod mark;
 pub mod offsite;
+mod outdated;
 mod read;
 mod reconcile;
 mod record;

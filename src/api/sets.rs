@@ -25,7 +25,7 @@ use crate::{ident, table};
 /// out of its range (formats csv, json, sql; compression gzip level 1 to 12 or zstd level 1 to 19).
 #[allow(clippy::too_many_arguments, reason = "an option each")]
 #[pg_extern(schema = "agent_backup", name = "create_set")]
-fn create_set(
+fn make_set(
     set_name: Option<Text>,
     description: default!(Option<Text>, "NULL"),
     formats: default!(Option<Vec<Option<Text>>>, "'{csv,json}'"),
@@ -98,7 +98,7 @@ fn drop_set(set_name: Option<Text>, confirm: default!(Option<bool>, "false")) ->
 /// Errors: 42501 without the right to write backups, 42704 for an unknown set, 42P01 for an unknown table (the hint
 /// names near ones), 42703 for an unknown column, 42710 for a member twice, 42601 for what is not one expression.
 #[pg_extern(schema = "agent_backup", name = "add_table")]
-fn add_table(
+fn put_table(
     set_name: Option<Text>,
     table_name: Option<Text>,
     formats: default!(Option<Vec<Option<Text>>>, "NULL"),

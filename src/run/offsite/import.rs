@@ -1,6 +1,6 @@
 //! Backups that stand in a store, listed here as if they stood here: what an empty server begins with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use agent_backup_core::plan::names;
@@ -39,7 +39,7 @@ pub fn directory(url: &str, below: &str, files: &[Found], server: Option<&str>) 
     let place = if below.is_empty() { url.to_owned() } else { format!("{url}/{below}") };
     let shelf = Shelf::Remote(Remote { store: access::open(&place, server)?, trouble: Trouble::default() });
     let known = journal::files_in(&place)?;
-    let directory = Directory { url, below, shelf, files };
+    let mut directory = Directory { url, below, shelf, files, listed: HashSet::new() };
     let mut findings = Vec::new();
     // Of two that are of one backup the later name is that of what became of it.
     for manifest in files.iter().rev().filter(|file| names::is_manifest(&file.name)) {
@@ -73,18 +73,20 @@ struct Directory<'a> {
     below: &'a str,
     shelf: Shelf,
     files: &'a [Found],
+    /// Backups that this call listed: it does not see their rows yet.
+    listed: HashSet<String>,
 }
 
 impl Directory<'_> {
     /// A manifest that no row tells of. One that cannot be used costs that backup; a store that cannot be reached, the call.
-    fn one(&self, manifest: &Found) -> Result<Option<Finding>> {
+    fn one(&mut self, manifest: &Found) -> Result<Option<Finding>> {
         let shown = self.shelf.path().join(&manifest.name).display().to_string();
         let found = attempt(|| self.adopt(manifest));
         self.shelf.trouble()?;
         Ok(found.unwrap_or_else(|failure| Some(unreadable(&shown, failure.message))))
     }
 
-    fn adopt(&self, beside: &Found) -> Result<Option<Finding>> {
+    fn adopt(&mut self, beside: &Found) -> Result<Option<Finding>> {
         let Some(file) = self.container(&beside.name) else {
             let shown = self.shelf.path().join(&beside.name).display().to_string();
             return Ok(Some(unreadable(&shown, "its container is missing".into())));
@@ -95,7 +97,9 @@ impl Directory<'_> {
         let finding =
             |action, details| Some(Finding { file: shown.clone(), backup_id: Some(id.clone()), action, details });
         let listed = journal::place_of(&id)?;
-        if listed.as_ref().is_some_and(|(directory, name)| self.has_other(directory, name, &file.name)) {
+        if self.listed.contains(&id)
+            || listed.as_ref().is_some_and(|(directory, name)| self.has_other(directory, name, &file.name))
+        {
             return Ok(None);
         }
         if let Some((directory, name)) = listed
@@ -107,6 +111,7 @@ impl Directory<'_> {
         }
         let details = adopt::list(&self.shelf, &pair)?;
         self.note_copy(&pair, file, beside)?;
+        self.listed.insert(id.clone());
         Ok(finding("adopted", details))
     }
 
