@@ -1,5 +1,6 @@
 //! The journal's part for copies in other places: destinations, the copies there, and stores that were imported from.
 
+use agent_backup_core::container::Manifest;
 use chrono::{DateTime, Utc};
 use pgrx::datum::Interval;
 
@@ -266,6 +267,32 @@ pub fn record(
         ];
         sql::execute(statement, &arguments).map(drop)
     })
+}
+
+/// Lists a copy that was found whole, or written, in a place below a destination.
+pub fn record_pair(
+    destination: &str,
+    below: &str,
+    manifest: &Manifest,
+    container: &FileFacts,
+    beside: &FileFacts,
+) -> Result<()> {
+    let key = |name: &str| if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+    let keys = Keys { object: key(&container.name), manifest: key(&beside.name) };
+    let backup = LocalBackup {
+        backup_id: manifest.backup_id.clone(),
+        set_name: manifest.set_name.clone(),
+        kind: manifest.kind.clone(),
+        started_at: manifest.started_at,
+        directory: String::new(),
+        file_name: container.name.clone(),
+        manifest_name: beside.name.clone(),
+        file_sha256: container.sha256.clone(),
+        manifest_sha256: beside.sha256.clone().unwrap_or_default(),
+        system_identifier: manifest.server.system_identifier.clone(),
+        database_name: manifest.server.database.clone(),
+    };
+    record(destination, &backup, &keys, container.sha256.as_deref(), Ok(container.size))
 }
 
 /// Lists a copy under the names that its files have now, where it was at `path`, the destination's URL and all.

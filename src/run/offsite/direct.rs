@@ -15,7 +15,7 @@ use agent_backup_core::stream::sha256_hex;
 
 use crate::error::{Error, OffsiteError, Result};
 use crate::journal::FileFacts;
-use crate::journal_offsite::{self, Keys, LocalBackup};
+use crate::journal_offsite;
 use crate::run::adopt::{self, Found};
 use crate::run::offsite::access::{self, Store};
 use crate::run::offsite::destination::{self, Destination};
@@ -95,22 +95,7 @@ impl Direct {
 
     /// Lists it as a copy, too: the destination's retention and verification are for it as for all that is there.
     pub fn note(&self, manifest: &Manifest, container: &FileFacts, beside: &FileFacts) -> Result<()> {
-        let keys = Keys { object: self.key(&container.name), manifest: self.key(&beside.name) };
-        let backup = LocalBackup {
-            backup_id: manifest.backup_id.clone(),
-            set_name: manifest.set_name.clone(),
-            kind: manifest.kind.clone(),
-            started_at: manifest.started_at,
-            directory: String::new(),
-            file_name: container.name.clone(),
-            manifest_name: beside.name.clone(),
-            file_sha256: container.sha256.clone(),
-            manifest_sha256: beside.sha256.clone().unwrap_or_default(),
-            system_identifier: manifest.server.system_identifier.clone(),
-            database_name: manifest.server.database.clone(),
-        };
-        let url = &self.destination.url;
-        journal_offsite::record(url, &backup, &keys, container.sha256.as_deref(), Ok(container.size))
+        journal_offsite::record_pair(&self.destination.url, &self.below, manifest, container, beside)
     }
 
     fn key(&self, name: &str) -> String {

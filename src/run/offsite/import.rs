@@ -6,8 +6,8 @@ use std::path::Path;
 use agent_backup_core::plan::names;
 
 use crate::error::Result;
-use crate::journal;
-use crate::journal_offsite::{self, Keys, LocalBackup};
+use crate::journal::{self, FileFacts};
+use crate::journal_offsite;
 use crate::run::adopt::{self, Found};
 use crate::run::audit;
 use crate::run::offsite::access;
@@ -133,22 +133,9 @@ impl Directory<'_> {
         if known.iter().any(|copy| copy.backup_id == manifest.backup_id && copy.status == "complete") {
             return Ok(false);
         }
-        let key = |name: &str| if self.below.is_empty() { name.to_owned() } else { format!("{}/{name}", self.below) };
-        let keys = Keys { object: key(&file.name), manifest: key(&beside.name) };
-        let backup = LocalBackup {
-            backup_id: manifest.backup_id.clone(),
-            set_name: manifest.set_name.clone(),
-            kind: manifest.kind.clone(),
-            started_at: manifest.started_at,
-            directory: String::new(),
-            file_name: file.name.clone(),
-            manifest_name: beside.name.clone(),
-            file_sha256: None,
-            manifest_sha256: pair.manifest_sha256(),
-            system_identifier: manifest.server.system_identifier.clone(),
-            database_name: manifest.server.database.clone(),
-        };
-        journal_offsite::record(self.url, &backup, &keys, None, Ok(file.size))?;
+        let facts = |file: &Found, sha256| FileFacts { name: file.name.clone(), size: file.size, sha256 };
+        let (container, beside) = (facts(file, None), facts(beside, Some(pair.manifest_sha256())));
+        journal_offsite::record_pair(self.url, self.below, manifest, &container, &beside)?;
         Ok(true)
     }
 }
