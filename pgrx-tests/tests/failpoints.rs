@@ -161,12 +161,19 @@ fn many_rounds_of_success_and_failure_use_no_more_and_no_more() {
         }
     };
     (0..40).for_each(&mut round);
-    let before = resources(pid, &db.cluster().data_dir());
-    let rounds = if long() { 10_000 } else { 200 };
-    (0..rounds).for_each(&mut round);
-    let after = resources(pid, &db.cluster().data_dir());
-    assert_eq!((after.0, after.1), (before.0, before.1), "descriptors and threads");
-    assert!(after.2 <= before.2 + 4096 + rounds as u64, "private memory grew from {} to {} kB", before.2, after.2);
+    let rounds = if long() { 2_500 } else { 50 };
+    // Memory that the allocator keeps for threads comes in steps, when more of them happen to live at once: what leaks, leaks in
+    // every part.
+    let grown = (0..4).map(|_| {
+        let before = resources(pid, &db.cluster().data_dir());
+        (0..rounds).for_each(&mut round);
+        let after = resources(pid, &db.cluster().data_dir());
+        assert_eq!((after.0, after.1), (before.0, before.1), "descriptors and threads");
+        after.2.saturating_sub(before.2)
+    });
+    let grown: Vec<u64> = grown.collect();
+    let least = grown.iter().min().expect("four parts");
+    assert!(*least <= 1024 + rounds as u64, "private memory grew by {grown:?} kB");
     set_failpoint(&mut client, "");
     assert_no_trash(&db, &EXPECTED);
     drop(client);
