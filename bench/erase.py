@@ -38,7 +38,7 @@ def compare(report, sizes, server, source, columns, rows):
     call = f"erase_subject('customer_email', '{EMAIL}', 'bench', '{SET}', confirm => true)"
     took, answer = timed(
         "SELECT sum(row_count) FILTER (WHERE place = 'backup' AND action = 'erased'), sum(bytes), "
-        f"count(*) FILTER (WHERE place = 'backup' AND chunks IS NULL) FROM agent_backup.{call}"
+        f"count(*) FILTER (WHERE place = 'backup' AND action = 'erased' AND chunks IS NULL) FROM agent_backup.{call}"
     )
     erased, rewritten, whole = answer.split("|")
     if int(erased) != held * BACKUPS or int(whole) != 0:
