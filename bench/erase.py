@@ -31,6 +31,8 @@ def compare(report, sizes, server, source, columns, rows):
         answer = server.query(sql)
         return time.monotonic() - begun, answer
 
+    # What an earlier run left is neither counted nor looked through.
+    server.quiesce()
     made = [timed(f"SELECT count(*) FROM agent_backup.backup('{SET}')")[0] for _ in range(BACKUPS)]
     written = int(server.query(f"SELECT sum(size_bytes) FROM agent_backup.backups WHERE set_name = '{SET}'"))
     # The application deletes the live rows, as it would; what is counted is what is ours.
