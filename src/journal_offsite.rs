@@ -1,6 +1,7 @@
 //! The journal's part for copies in other places: destinations, the copies there, and stores that were imported from.
 
 use agent_backup_core::container::Manifest;
+use agent_backup_core::container::manifest::Server;
 use chrono::{DateTime, Utc};
 use pgrx::datum::Interval;
 
@@ -151,12 +152,14 @@ pub fn imported(url: &str, server: Option<&str>) -> Result<()> {
     })
 }
 
-/// Names of containers and manifests of a set that a database has listed.
-pub fn names_of_set(set: &str, system_identifier: &str, database: &str) -> Result<Vec<String>> {
+/// Names of containers and manifests that are listed in a place, or anywhere of a set of this database.
+pub fn names_taken(set: &str, place: &str, here: &Server) -> Result<Vec<String>> {
     as_owner(|| {
         let query = "SELECT unnest(ARRAY[file_name, manifest_name]) FROM agent_backup.backup_catalog \
-                      WHERE set_name = $1 AND system_identifier = $2 AND database_name = $3 AND file_name IS NOT NULL";
-        sql::rows(query, &[set.into(), system_identifier.into(), database.into()], |row| row.required(1))
+                      WHERE file_name IS NOT NULL AND (directory = $1 OR (set_name = $2 AND system_identifier = $3 AND database_name = $4))";
+        let arguments =
+            [place.into(), set.into(), here.system_identifier.as_str().into(), here.database.as_str().into()];
+        sql::rows(query, &arguments, |row| row.required(1))
     })
 }
 

@@ -1,8 +1,6 @@
 //! A set into a container: lock the tables, take one snapshot, read each table, put the files into place, record it.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use agent_backup_core::container::Manifest;
 use agent_backup_core::container::manifest::Encryption;
@@ -123,7 +121,7 @@ pub fn run_set(request: &Request, set: &Set, prepared: Prepared, site: &Site) ->
 
     let placed = if read.outcomes.iter().any(Outcome::is_done) {
         let schema = ddl::script(&manifest.ddl);
-        Some(writing.finish(&schema, manifest.clone(), used_names(set, &site.path())?)?)
+        Some(writing.finish(&schema, manifest.clone())?)
     } else {
         None
     };
@@ -148,13 +146,6 @@ fn check_request(request: &Request) -> Result<()> {
         Some(tables) if tables.is_empty() => invalid("tables", "it is empty; null means all of the set".into()),
         _ => Ok(()),
     }
-}
-
-/// Names that the catalogue has for files of this directory, there or not: none is given twice.
-fn used_names(set: &Set, path: &Path) -> Result<HashSet<OsString>> {
-    let known = journal::files_in(&path.display().to_string())?;
-    let here = known.into_iter().flat_map(|file| [file.file_name.into(), file.manifest_name.into()]);
-    Ok(here.chain(direct::names_of_set(&set.name)?).collect())
 }
 
 fn failpoint_after_snapshot() -> Result<()> {

@@ -108,9 +108,7 @@ pub fn require_store_reader(url: &str) -> Result<()> {
     if privilege::is_file_reader() {
         return Ok(());
     }
-    if journal_offsite::is_known(url)?
-        || [settings::offsite_url(), settings::backup_url()].iter().flatten().any(|known| is_below(url, known))
-    {
+    if journal_offsite::is_known(url)? || is_configured(url) {
         return privilege::require_backup_reader(&settings::directory());
     }
     let (what, grantable) = ("read backups from", "pg_read_server_files");
@@ -123,12 +121,16 @@ pub fn require_store_writer(url: &str) -> Result<()> {
     if privilege::is_file_writer() {
         return Ok(());
     }
-    let known = [settings::offsite_url(), settings::backup_url()];
-    if journal_offsite::is_destination(url)? || known.iter().flatten().any(|known| is_below(url, known)) {
+    if journal_offsite::is_destination(url)? || is_configured(url) {
         return privilege::require_operator();
     }
     let (what, grantable) = ("write to", "pg_write_server_files");
     Err(OffsiteError::MayNotReach { what, url: url.to_owned(), grantable }.into())
+}
+
+/// Whether a setting names the place, or one above it.
+fn is_configured(url: &str) -> bool {
+    [settings::offsite_url(), settings::backup_url()].iter().flatten().any(|known| is_below(url, known))
 }
 
 fn is_below(url: &str, known: &str) -> bool {

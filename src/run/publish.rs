@@ -91,7 +91,7 @@ impl<'a> Writing<'a> {
                 (Target::File(if recipients.is_none() { staged.hashed_by_caller() } else { staged }), None)
             }
             Goal::There(direct) => {
-                let taken = direct.names().into_iter().chain(direct::names_of_set(set)?).collect();
+                let taken = direct.names().into_iter().chain(direct::names_taken(set, &direct.path())?).collect();
                 // Never the name of the day: what a rollback leaves there must not meet the copy of a file that is here.
                 let suffix = naming.free_suffix(names::suffixes(started).skip(1), &taken, direct.path())?;
                 (Target::Object(Object::begin(direct.store(), &naming.container(&suffix))?), Some(suffix))
@@ -119,9 +119,8 @@ impl<'a> Writing<'a> {
         self.writer.add_subject(of, subject, spooled).map_err(container_error)
     }
 
-    /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last. `used`
-    /// are names that are not given again.
-    pub fn finish(mut self, schema: &str, manifest: Manifest, mut used: HashSet<OsString>) -> Result<Placed> {
+    /// Ends the container with the schema and the manifest, and puts both files into place, the manifest last.
+    pub fn finish(mut self, schema: &str, manifest: Manifest) -> Result<Placed> {
         self.writer.add_bytes("schema.sql", schema.as_bytes()).map_err(container_error)?;
         failpoint::reach("manifest")?;
         let Writing { goal, naming, suffix, writer } = self;
@@ -131,6 +130,7 @@ impl<'a> Writing<'a> {
             (Goal::Here(directory), Target::File(staged), _) => {
                 let mut staged_manifest = stage(directory, "metadata")?;
                 staged_manifest.append(&written.manifest_bytes)?;
+                let mut used = direct::names_taken(naming.set, directory.path())?;
                 used.extend(directory.list()?.into_iter().map(|file| file.name));
                 let all = names::suffixes(naming.started);
                 let suffix = naming.free_suffix(all, &used, directory.path().to_owned())?;

@@ -38,6 +38,11 @@ pub fn is_url(text: &str) -> bool {
 }
 
 impl Shelf {
+    /// The part of a store that `store` was opened at.
+    pub fn of(store: Store) -> Self {
+        Shelf::Remote(Remote { store, trouble: Trouble::default() })
+    }
+
     /// Opens a place to read from, as the catalogue has it. Errors: a right that is missing; `Store` where it is not there.
     pub fn open(path: &Path) -> Result<Self> {
         let text = path.to_string_lossy();
@@ -50,7 +55,7 @@ impl Shelf {
         {
             return Err(StoreError::DirectoryMissing { path }.into());
         }
-        Ok(Shelf::Remote(Remote { store: access::open(&text, None)?, trouble: Trouble::default() }))
+        Ok(Shelf::of(access::open(&text, None)?))
     }
 
     /// The path or URL.

@@ -40,8 +40,9 @@ pub fn change(source: &Source, listed: &Listed, found: &Found, note: Erasure) ->
     let (set, started) = (manifest.set_name.as_str(), manifest.started_at);
     let naming = Naming { set, started, compression: manifest.compression, form };
     let there = store.sizes("")?.into_keys().map(OsString::from);
-    let taken = there.chain(direct::names_of_set(set)?).collect();
-    let suffix = naming.free_suffix(names::suffixes(started).skip(1), &taken, PathBuf::from(&store.url))?;
+    let place = PathBuf::from(&store.url);
+    let taken = there.chain(direct::names_taken(set, &place)?).collect();
+    let suffix = naming.free_suffix(names::suffixes(started).skip(1), &taken, place)?;
 
     let damaged = |problem: ContainerError| match problem {
         ContainerError::Write { .. } => publish::container_error(problem),

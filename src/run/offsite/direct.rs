@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::run::offsite::destination::{self, Destination};
 use crate::run::offsite::send::Action;
 use crate::run::offsite::{import, local};
 use crate::run::say;
-use crate::run::shelf::{Remote, Shelf, Trouble};
+use crate::run::shelf::Shelf;
 use crate::server::lock::SetLock;
 use crate::server::progress::Progress;
 use crate::server::{facts, interrupt, snapshot};
@@ -81,7 +81,7 @@ impl Direct {
     }
 
     pub fn shelf(&self) -> Shelf {
-        shelf_of(&self.store)
+        Shelf::of(self.store.clone())
     }
 
     /// Names that are there.
@@ -101,10 +101,6 @@ impl Direct {
     fn key(&self, name: &str) -> String {
         format!("{}/{name}", self.below)
     }
-}
-
-fn shelf_of(store: &Store) -> Shelf {
-    Shelf::Remote(Remote { store: store.clone(), trouble: Trouble::default() })
 }
 
 /// What is no backup yet: it goes again unless it is completed.
@@ -129,7 +125,7 @@ impl<'a> Unfinished<'a> {
             return Err(OffsiteError::Conflict { key: name.to_owned() }.into());
         }
         self.names.insert(0, name.to_owned());
-        adopt::open(&shelf_of(self.store), &found(self.container), &found(&beside))?;
+        adopt::open(&Shelf::of(self.store.clone()), &found(self.container), &found(&beside))?;
         self.names.clear();
         Ok(beside)
     }
@@ -186,10 +182,10 @@ impl Write for Object {
     }
 }
 
-/// Names that backups of a set have here or in a store: none is given twice, or a copy would meet another.
-pub fn names_of_set(set: &str) -> Result<HashSet<OsString>> {
-    let here = facts::server()?;
-    let known = journal_offsite::names_of_set(set, &here.system_identifier, &here.database)?;
+/// Names that are listed in a place, or of backups of a set here or in any store: none is given twice, or a copy would meet
+/// another.
+pub fn names_taken(set: &str, place: &Path) -> Result<HashSet<OsString>> {
+    let known = journal_offsite::names_taken(set, &place.display().to_string(), &facts::server()?)?;
     Ok(known.into_iter().map(OsString::from).collect())
 }
 

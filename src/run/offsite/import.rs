@@ -13,7 +13,7 @@ use crate::run::audit;
 use crate::run::offsite::access;
 use crate::run::place;
 use crate::run::reconcile::{Finding, unreadable};
-use crate::run::shelf::{Remote, Shelf, Trouble};
+use crate::run::shelf::Shelf;
 use crate::server::subtransaction::attempt;
 use crate::server::{privilege, snapshot};
 
@@ -37,7 +37,7 @@ pub fn run(url: &str, set: Option<&str>, server: Option<&str>) -> Result<Vec<Fin
 /// Lists what stands in one directory of a store and is not listed.
 pub fn directory(url: &str, below: &str, files: &[Found], server: Option<&str>) -> Result<Vec<Finding>> {
     let place = if below.is_empty() { url.to_owned() } else { format!("{url}/{below}") };
-    let shelf = Shelf::Remote(Remote { store: access::open(&place, server)?, trouble: Trouble::default() });
+    let shelf = Shelf::of(access::open(&place, server)?);
     let known = journal::files_in(&place)?;
     let mut directory = Directory { url, below, shelf, files, listed: HashSet::new() };
     let mut findings = Vec::new();
