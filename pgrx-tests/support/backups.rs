@@ -5,14 +5,14 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_backup_core::codec::split;
 use agent_backup_core::container::Container;
 use postgres::{Client, Error};
 
 use crate::database::Database;
-use crate::{assert_no_trash, wait_until};
+use crate::{Signal, assert_no_trash, kill_backend, wait_until};
 
 /// The set that [`Set::create`] makes.
 pub const NAME: &str = "s";
@@ -86,6 +86,18 @@ pub fn begun(mut client: Client, statement: &str) -> (i32, std::thread::JoinHand
         (client, result)
     });
     (pid, thread)
+}
+
+/// Cancels what was begun, while it waits for something; how long that took to end it with 57014.
+#[track_caller]
+pub fn cancel(pid: i32, thread: std::thread::JoinHandle<(Client, Result<(), Error>)>) -> Duration {
+    std::thread::sleep(Duration::from_millis(200));
+    let cancelled = Instant::now();
+    kill_backend(pid, Signal::SIGINT);
+    let (_, result) = thread.join().expect("the session's thread");
+    let took = cancelled.elapsed();
+    fails_with(result, "57014");
+    took
 }
 
 /// Waits until this process says in the log that it pauses at `step`.

@@ -31,7 +31,8 @@ mod trash;
 
 pub use answers::{Refusal, entries, entry, lines, one, refused};
 pub use backups::{
-    Row, Set, assert_backups_whole, assert_clean, backup, begun, fails_with, files, sqlstate, statuses, wait_for_pause,
+    Row, Set, assert_backups_whole, assert_clean, backup, begun, cancel, fails_with, files, sqlstate, statuses,
+    wait_for_pause,
 };
 pub use canaries::{end_with, singers, with_mallory};
 pub use cluster::{Cluster, Options};

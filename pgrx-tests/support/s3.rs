@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::reaper::{Reaper, sweep};
 use crate::server::state_dir;
+use crate::wait_until;
 use service::Watched;
 
 /// The only bucket.
@@ -125,6 +127,11 @@ impl S3 {
     /// The calls since the start, or since [`S3::forget`].
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
+    }
+
+    /// Waits until a call of this name came.
+    pub fn wait_for(&self, name: &str) {
+        wait_until(name, Duration::from_secs(30), || self.calls().iter().any(|call| call.name == name).then_some(()));
     }
 
     /// Bytes that the server gave of objects since the start, or since [`S3::forget`].

@@ -1,11 +1,11 @@
 //! Backups that are written straight to a store: whole there or not there, and nothing of them here.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_backup_suite::{
-    Cluster, Database, KeyFiles, Options, S3, Set, Signal, assert_equal_tables, assert_no_trash, backup, begun,
-    database, fails_with, files, kill_backend, lines, one, refused, restore, wait_for_recovery, wait_until,
+    Cluster, Database, KeyFiles, Options, S3, Set, Signal, assert_equal_tables, assert_no_trash, backup, begun, cancel,
+    database, fails_with, files, kill_backend, lines, one, refused, restore, wait_for_recovery,
 };
 use postgres::Client;
 
@@ -133,15 +133,8 @@ fn a_cancel_on_the_line_ends_at_once_and_leaves_nothing() {
     let (db, url) = direct(database(), &store, 120_000);
     store.stall("UploadPart");
     let (pid, thread) = begun(db.client(), &call(&url));
-    wait_until("a part", Duration::from_secs(30), || {
-        store.calls().iter().any(|call| call.name == "UploadPart").then_some(())
-    });
-    std::thread::sleep(Duration::from_millis(200));
-    let cancelled = Instant::now();
-    kill_backend(pid, Signal::SIGINT);
-    let (_, result) = thread.join().unwrap();
-    let took = cancelled.elapsed();
-    fails_with(result, "57014");
+    store.wait_for("UploadPart");
+    let took = cancel(pid, thread);
     assert!(took < Duration::from_millis(1500), "{took:?}");
     assert!(store.unfinished().is_empty(), "{:?}", store.unfinished());
     store.release();
@@ -155,9 +148,7 @@ fn what_a_killed_session_left_there_is_swept_by_the_next() {
     let (db, url) = direct(cluster.database(), &store, 120_000);
     store.stall("UploadPart");
     let (pid, thread) = begun(db.client(), &call(&url));
-    wait_until("a part", Duration::from_secs(30), || {
-        store.calls().iter().any(|call| call.name == "UploadPart").then_some(())
-    });
+    store.wait_for("UploadPart");
     kill_backend(pid, Signal::SIGKILL);
     drop(thread.join().unwrap());
     store.release();
